@@ -1,0 +1,46 @@
+"""Where the seconds of an epoch go: waiting for data, moving it, forward, backward, step."""
+
+import time
+from collections.abc import Mapping
+
+PHASES = ("wait", "move", "forward", "backward", "step")
+
+
+class Clock:
+    """Adds up the time between marks, by phase. On a GPU a phase is the time to launch it, unless ``lap`` follows a synchronisation."""
+
+    def __init__(self) -> None:
+        self.seconds = dict.fromkeys(PHASES, 0.0)
+        self._last = time.perf_counter()
+
+    def start(self) -> None:
+        """Begin to measure; what passed since the last lap belongs to no phase."""
+        self._last = time.perf_counter()
+
+    def lap(self, phase: str) -> None:
+        """Count the time since the last lap to ``phase``."""
+        now = time.perf_counter()
+        self.seconds[phase] += now - self._last
+        self._last = now
+
+    def take(self) -> dict[str, float]:
+        """The seconds by phase since the last call."""
+        taken, self.seconds = self.seconds, dict.fromkeys(PHASES, 0.0)
+        return taken
+
+
+def bound_by(seconds: Mapping[str, float]) -> str:
+    """Which part of the machine limits training, in words.
+
+    >>> bound_by({"wait": 3.0, "move": 0.0, "forward": 1.0, "backward": 1.0, "step": 1.0})
+    'input-bound: 50% of the time is spent waiting for data'
+    """
+    total = sum(seconds.values())
+    if total <= 0:
+        return "compute-bound"
+    wait, move = seconds["wait"] / total, seconds["move"] / total
+    if wait >= max(0.2, move):
+        return f"input-bound: {wait:.0%} of the time is spent waiting for data"
+    if move >= 0.2:
+        return f"transfer-bound: {move:.0%} of the time is spent moving data to the device"
+    return f"compute-bound: {1 - wait - move:.0%} of the time is spent computing"

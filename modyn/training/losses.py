@@ -1,0 +1,206 @@
+"""Losses by name: one loss a sample, the labels as each loss wants them, and the weighted mean ``sum(w_i l_i) / sum(w_i)``."""
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from modyn.errors import ConfigError, Problem, TrainingError, did_you_mean
+from modyn.training.options import Named
+from modyn.types import Int64s
+
+Task = Literal["classification", "multi-label", "regression"]
+Build = Callable[..., Any]
+
+
+def flat(name: str) -> str:
+    """A name without case, hyphens and underscores: ``cross-entropy`` and ``CrossEntropy`` are the same."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def look_up(module: Any, name: str, *, suffixes: tuple[str, ...], kind: type, what: str) -> Any:
+    """The class of a torch module by a name such as ``cosine-annealing`` for ``CosineAnnealingLR``.
+
+    Raises ConfigError with the nearest name.
+    """
+    known = {n: c for n, c in vars(module).items() if inspect.isclass(c) and issubclass(c, kind) and n[0] != "_"}
+    by_flat = {flat(n): c for n, c in known.items()}
+    for suffix in ("", *suffixes):
+        if (found := by_flat.get(flat(name) + suffix.lower())) is not None:
+            return found
+    names = [_spelt(_without(n, suffixes)) for n, c in known.items() if c is not kind]
+    article = "an" if what[0] in "aeiou" else "a"
+    raise ConfigError(
+        [
+            Problem(
+                path=f"training.{what}",
+                message=f"torch has no {what} named '{name}'. {did_you_mean(name, names)} "
+                f"{article.capitalize()} {what} of your own is written ./file.py:Name.",
+            )
+        ]
+    )
+
+
+def _without(name: str, suffixes: tuple[str, ...]) -> str:
+    return next((name.removesuffix(suffix) for suffix in suffixes if name.endswith(suffix)), name)
+
+
+def _spelt(name: str) -> str:
+    """A class name as a pipeline writes it: ``CosineAnnealing`` is ``cosine-annealing``, ``BCEWithLogits`` is ``bce-with-logits``."""
+    if re.fullmatch(r"[A-Z][a-z]?[A-Z]+[a-z]?|[A-Z]+[0-9]*|[A-Z][a-z]*[A-Z]|RMSprop", name):
+        return name.lower()
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).lower()
+
+
+def construct(make: Build, options: Mapping[str, Any], *args: Any, path: str, **fixed: Any) -> Any:
+    """``make(*args, **options, **fixed)``, with a ConfigError that names the option at ``path`` if it does not take one."""
+    parameters = inspect.signature(make).parameters
+    names = [n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)][len(args) :]
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    unknown = [name for name in options if name not in names and not takes_any]
+    if unknown:
+        raise ConfigError(
+            [
+                Problem(path=f"{path}.{n}", message=f"no option is named '{n}' here. {did_you_mean(n, names)}")
+                for n in unknown
+            ]
+        )
+    try:
+        return make(*args, **options, **fixed)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ConfigError([Problem(path=path, message=f"{type(error).__name__}: {error}")]) from error
+
+
+class Criterion:
+    """A loss: ``per_sample`` gives one a sample, a call their weighted mean."""
+
+    def __init__(self, spec: Named) -> None:
+        self.name = spec.name
+        path = f"training.loss.{spec.name}"
+        if spec.importable is not None:
+            loaded = spec.importable.load()
+            self._function = construct(loaded, spec.options, path=path) if inspect.isclass(loaded) else loaded
+            self._kind = getattr(loaded, "task", "")
+        else:
+            cls = look_up(nn, spec.name, suffixes=("Loss",), kind=nn.Module, what="loss")
+            options = {k: torch.tensor(v) if isinstance(v, list) else v for k, v in spec.options.items()}
+            self._function = construct(cls, options, path=path, reduction="none")
+            self._kind = flat(cls.__name__).removesuffix("loss")
+        self._num_classes: int | None = None
+        self._plain_mean = (
+            type(self._function)(**spec.options)
+            if isinstance(self._function, nn.CrossEntropyLoss | nn.MSELoss | nn.L1Loss | nn.BCEWithLogitsLoss)
+            and not {"weight", "ignore_index"} & set(spec.options)
+            else None
+        )
+
+    @property
+    def task(self) -> Task:
+        """What the loss teaches: classes, several labels at once, or values."""
+        if self._kind in ("crossentropy", "nll", "classification"):
+            return "classification"
+        return (
+            "multi-label"
+            if self._kind in ("bcewithlogits", "bce", "multilabelsoftmargin", "multi-label")
+            else "regression"
+        )
+
+    def to(self, device: torch.device) -> "Criterion":
+        """Move the loss's own tensors (class weights) to a device."""
+        if isinstance(self._function, nn.Module):
+            self._function.to(device)
+        return self
+
+    def per_sample(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """``losses[n]`` of ``outputs[n, ...]``; further axes are averaged."""
+        losses: Tensor = self._function(outputs, self.labels_for(outputs, labels))
+        return losses.flatten(1).mean(1) if losses.ndim > 1 else losses
+
+    def __call__(self, outputs: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
+        """``sum(w_i l_i) / sum(w_i)``; the mean if ``weights`` is None; 0 if all weights are."""
+        if weights is None:
+            if self._plain_mean is not None:
+                loss: Tensor = self._plain_mean(outputs, self.labels_for(outputs, labels))
+                return loss
+            return self.per_sample(outputs, labels).mean()
+        losses = self.per_sample(outputs, labels)
+        return (weights * losses).sum() / weights.sum().clamp_min(torch.finfo(weights.dtype).tiny)
+
+    def labels_for(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """The labels in the type and shape that the loss compares with ``outputs``."""
+        if self._kind in ("crossentropy", "nll"):
+            return (
+                labels.to(outputs.dtype)
+                if labels.is_floating_point() and labels.ndim == outputs.ndim
+                else labels.long()
+            )
+        if self._kind in ("", "classification", "multi-label"):
+            return labels
+        labels = labels.to(outputs.dtype)
+        return (
+            labels.view(outputs.shape)
+            if labels.shape != outputs.shape and labels.numel() == outputs.numel()
+            else labels
+        )
+
+    def check(self, outputs: Tensor, labels: Tensor | None, keys: Int64s) -> None:
+        """Raise TrainingError if ``outputs`` and ``labels`` do not fit each other; costs a synchronisation on a GPU."""
+        if labels is None:
+            raise TrainingError("the dataset has no labels, and every loss compares the model's outputs with labels")
+        if not isinstance(outputs, Tensor):
+            raise TrainingError(f"the model gave a {type(outputs).__name__}; a tensor is needed")
+        if outputs.ndim == 0 or len(outputs) != len(labels):
+            raise TrainingError(f"the model gave shape {list(outputs.shape)} for {len(labels)} samples")
+        if self._kind in ("crossentropy", "nll"):
+            if outputs.ndim < 2:
+                shape = list(outputs.shape)
+                raise TrainingError(f"loss {self.name}: the model gives shape {shape}; one output a class is needed")
+            self._num_classes = outputs.shape[1]
+            self.check_labels(labels, keys)
+        elif self._kind not in ("", "classification", "multi-label") and labels.numel() != outputs.numel():
+            raise TrainingError(
+                f"loss {self.name}: the model gives {list(outputs.shape)}, the labels are {list(labels.shape)}; "
+                f"as many outputs as labels are needed"
+            )
+
+    def check_labels(self, labels: Tensor | None, keys: Int64s) -> None:
+        """Raise TrainingError, naming the key, at the first label that is no class of the model seen by ``check``."""
+        if labels is None or self._num_classes is None or (labels.is_floating_point() and labels.ndim > 1):
+            return
+        if labels.is_floating_point():
+            kind = str(labels.dtype).removeprefix("torch.")
+            raise TrainingError(
+                f"loss {self.name} learns classes, but the labels are {kind}: numbers call for mse, l1 or huber; "
+                f"classes are whole numbers from 0"
+            )
+        if labels.numel() == 0 or (int(labels.min()) >= 0 and int(labels.max()) < self._num_classes):
+            return
+        wrong = (labels < 0) | (labels >= self._num_classes)
+        if (ignored := getattr(self._function, "ignore_index", None)) is not None:
+            wrong &= labels != ignored
+        if bool(wrong.any()):
+            row = int(wrong.flatten(1).any(1).int().argmax()) if labels.ndim > 1 else int(wrong.int().argmax())
+            value = int(labels[wrong][0])
+            raise TrainingError(
+                f"sample {keys[row]}: label {value} is not a class of the model, which has {self._num_classes} outputs: "
+                f"labels go from 0 to {self._num_classes - 1}"
+            )
+
+    def predictions(self, outputs: Tensor) -> Tensor:
+        """``[n, classes]`` probabilities for classification, ``[n, labels]`` for several labels, else ``[n, outputs]`` values.
+
+        A single logit gives two columns, 1 - p and p.
+        """
+        outputs = outputs.float()
+        if self._kind == "nll":
+            return outputs.exp()
+        if self.task == "classification":
+            return outputs.softmax(1)
+        outputs = outputs.unsqueeze(1) if outputs.ndim == 1 else outputs
+        if self.task == "regression":
+            return outputs
+        shares = outputs if self._kind == "bce" else outputs.sigmoid()
+        return torch.cat([1 - shares, shares], 1) if shares.shape[1] == 1 else shares

@@ -1,0 +1,195 @@
+"""Parsers: the user's function that turns payloads into a model's inputs.
+
+A *batch* parser is given columns (name to array, samples on the first axis) and gives a tensor, a tuple of tensors or a dict of
+tensors, with the samples on the first axis. It maps rows independently, so many batches may be parsed at once. A *per-sample*
+parser is given one sample (column name to value) and gives the same without that axis. Importing this module does not load torch.
+"""
+
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+
+from modyn.errors import BadSample, ConfigError, DataError, ModynError
+from modyn.policy import Importable, Options
+from modyn.types import Columns, Int64s
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from modyn.training.tensors import Inputs
+
+
+class ParserSpec(Options):
+    """How a pipeline names its parser: ``./flights.py:features`` (per batch), or ``{per_sample: ./f.py:decode}``."""
+
+    per_batch: Importable | None = Field(None, description="a function of columns with the samples on the first axis")
+    per_sample: Importable | None = Field(None, description="a function of one sample's columns")
+    options: dict[str, Any] = Field(default_factory=dict, description="keyword arguments given to the function")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        return {"per_batch": value} if isinstance(value, str | Importable) else value
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.per_batch is None) == (self.per_sample is None):
+            raise ValueError("name one function: ./file.py:name (per batch), or {per_sample: ./file.py:name}")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _short(self, handler: SerializerFunctionWrapHandler) -> Any:
+        if self.per_batch is not None and not self.options:
+            return str(self.per_batch)
+        return {name: value for name, value in handler(self).items() if value}
+
+    def build(self) -> "Parser":
+        """The parser. Raises ConfigError if the function cannot be imported."""
+        function = self.per_batch or self.per_sample
+        assert function is not None
+        parser = Parser(function, per_sample=self.per_sample is not None, options=self.options)
+        parser.check()
+        return parser
+
+
+@dataclass(frozen=True)
+class Parser:
+    """The user's parser with its checks: what fails is reported with the sample's key. Picklable if ``function`` is."""
+
+    function: Importable | Callable[..., Any]
+    per_sample: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return (
+            str(self.function)
+            if isinstance(self.function, Importable)
+            else getattr(self.function, "__qualname__", type(self.function).__name__)
+        )
+
+    def check(self) -> None:
+        """Raise ConfigError if the function cannot be imported or called."""
+        function = self._load()
+        if not callable(function):
+            raise ConfigError(f"parser: {self.name} is a {type(function).__name__}, not a function")
+
+    def _load(self) -> Callable[..., Any]:
+        function = self.function.load() if isinstance(self.function, Importable) else self.function
+        return partial(function, **self.options) if self.options else function
+
+    def __call__(self, columns: Columns, keys: Int64s) -> "Inputs":
+        """The model's inputs for ``columns``, the payloads of ``keys``.
+
+        Raises BadSample, naming the sample's key, if the parser raises or gives something that is no tensor or of the wrong shape.
+        """
+        function = self._load()
+        if self.per_sample:
+            return _parse_each(function, columns, keys, self.name)
+        try:
+            return _parse_rows(function, columns, len(keys))
+        except ModynError:
+            raise
+        except Exception as error:
+            raise self._blame(function, columns, keys, error) from error
+
+    def _blame(self, function: Callable[..., Any], columns: Columns, keys: Int64s, error: Exception) -> DataError:
+        """The error that names the first sample that fails alone, found by halving; or the stretch, if none does."""
+        low, high = 0, len(keys)
+        while high - low > 1:
+            middle = (low + high) // 2
+            if _fails(function, columns, low, middle) is not None:
+                high = middle
+            elif _fails(function, columns, middle, high) is not None:
+                low = middle
+            else:
+                break
+        if high - low == 1 and (alone := _fails(function, columns, low, high)) is not None:
+            return BadSample(f"sample {keys[low]}: {_what(self.name, alone)}")
+        stretch = f"{high - low} samples, among them {keys[low]} and {keys[high - 1]}"
+        return DataError(f"{stretch}: {_what(self.name, error)}")
+
+
+def _fails(function: Callable[..., Any], columns: Columns, low: int, high: int) -> Exception | None:
+    try:
+        _parse_rows(function, {name: values[low:high] for name, values in columns.items()}, high - low)
+    except Exception as error:
+        return error
+    return None
+
+
+class WrongShape(ValueError):
+    """What a parser gave is not a tensor, or not one row a sample."""
+
+
+def _parse_rows(function: Callable[..., Any], columns: Columns, num_rows: int) -> "Inputs":
+    from modyn.training.tensors import each, to_tensors
+
+    inputs = to_tensors(function(columns))
+    for tensor in each(inputs):
+        if tensor.ndim == 0 or tensor.shape[0] != num_rows:
+            raise WrongShape(
+                f"gave a tensor of shape {list(tensor.shape)} for {num_rows} samples: the first axis must be the samples"
+            )
+    return inputs
+
+
+def _parse_each(function: Callable[..., Any], columns: Columns, keys: Int64s, name: str) -> "Inputs":
+    from modyn.training.tensors import layout, stack, to_tensors
+
+    parsed: list[Inputs] = []
+    for row, key in enumerate(keys):
+        try:
+            parsed.append(to_tensors(function({column: values[row] for column, values in columns.items()})))
+        except ModynError:
+            raise
+        except Exception as error:
+            raise BadSample(f"sample {key}: {_what(name, error)}") from error
+    try:
+        return stack(parsed)
+    except (RuntimeError, TypeError, KeyError, ValueError):
+        first = layout(parsed[0])
+        row = next((r for r, inputs in enumerate(parsed) if layout(inputs) != first), 0)
+        raise BadSample(
+            f"sample {keys[row]}: parser {name} gave {layout(parsed[row])}, but {first} for sample {keys[0]}"
+        ) from None
+
+
+def _what(name: str, error: Exception) -> str:
+    """The parser's failure in one line, with the line of user code that raised."""
+    if isinstance(error, WrongShape):
+        return f"parser {name} {error}"
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).parent != Path(__file__).parent]
+    place = f" ({Path(frames[0].filename).name}, line {frames[0].lineno}: {frames[0].line})" if frames else ""
+    return f"parser {name} raised {type(error).__name__}: {error}{place}"
+
+
+def columns_nbytes(columns: Columns) -> int:
+    """Bytes of the arrays; those of the payloads where a column holds objects."""
+    return sum(
+        values.nbytes if values.dtype != np.object_ else sum(memoryview(value).nbytes for value in values)
+        for values in columns.values()
+    )
+
+
+def tensor_of(value: Any) -> "Tensor":
+    """A tensor from a tensor, a NumPy array or a number; bytes are shared where they may be written to.
+
+    Raises WrongShape if it is none of these.
+    """
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return value
+    if isinstance(value, np.ndarray | np.generic | int | float | bool):
+        array = np.ascontiguousarray(value) if np.ndim(value) else np.asarray(value)
+        if array.dtype == np.object_ or array.dtype.kind in "USMm":
+            raise WrongShape(f"gave an array of {array.dtype}, which is no tensor")
+        return torch.from_numpy(array if array.flags.writeable else array.copy())
+    raise WrongShape(f"gave a {type(value).__name__}; a tensor, a tuple of tensors or a dict of tensors is needed")

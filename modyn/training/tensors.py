@@ -1,0 +1,94 @@
+"""A model's inputs: a tensor, a tuple of tensors (positional) or a dict of tensors (keywords), and what is done to all alike."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from modyn.training.parsing import tensor_of
+
+Inputs = Tensor | tuple[Tensor, ...] | dict[str, Tensor]
+
+
+def to_tensors(value: Any) -> Inputs:
+    """Inputs from what a parser gave. Raises WrongShape if it is neither tensors nor arrays."""
+    if isinstance(value, Mapping):
+        return {str(name): tensor_of(item) for name, item in value.items()}
+    if isinstance(value, tuple | list):
+        return tuple(tensor_of(item) for item in value)
+    return tensor_of(value)
+
+
+def each(inputs: Inputs) -> Iterator[Tensor]:
+    """Every tensor of the inputs."""
+    if isinstance(inputs, Tensor):
+        yield inputs
+    else:
+        yield from inputs.values() if isinstance(inputs, dict) else inputs
+
+
+def mapped(function: Callable[[Tensor], Tensor], inputs: Inputs) -> Inputs:
+    """The inputs with ``function`` applied to every tensor."""
+    if isinstance(inputs, Tensor):
+        return function(inputs)
+    if isinstance(inputs, dict):
+        return {name: function(tensor) for name, tensor in inputs.items()}
+    return tuple(function(tensor) for tensor in inputs)
+
+
+def rows(inputs: Inputs, start: int, end: int) -> Inputs:
+    """The samples ``[start, end)``, as views."""
+    if isinstance(inputs, Tensor):
+        return inputs[start:end]
+    return mapped(lambda tensor: tensor[start:end], inputs)
+
+
+def stack(samples: Sequence[Inputs]) -> Inputs:
+    """One sample's inputs after another, with the samples on a new first axis."""
+    return _joined(samples, torch.stack)
+
+
+def concatenate(parts: Sequence[Inputs]) -> Inputs:
+    """Stretches of samples joined on the first axis."""
+    return _joined(parts, torch.cat)
+
+
+def _joined(parts: Sequence[Inputs], join: Callable[[list[Tensor]], Tensor]) -> Inputs:
+    first = parts[0]
+    if isinstance(first, Tensor):
+        return join([_tensor(part) for part in parts])
+    if isinstance(first, dict):
+        if any(not isinstance(part, dict) or part.keys() != first.keys() for part in parts):
+            raise TypeError("not the same names")
+        return {name: join([part[name] for part in parts]) for name in first}  # type: ignore[call-overload, index]
+    if any(not isinstance(part, tuple) or len(part) != len(first) for part in parts):
+        raise TypeError("not as many tensors")
+    return tuple(join([part[position] for part in parts]) for position in range(len(first)))  # type: ignore[index]
+
+
+def _tensor(inputs: Inputs) -> Tensor:
+    if not isinstance(inputs, Tensor):
+        raise TypeError("not a tensor")
+    return inputs
+
+
+def nbytes(inputs: Inputs) -> int:
+    """Bytes of all tensors."""
+    return sum(tensor.nbytes for tensor in each(inputs))
+
+
+def layout(inputs: Inputs) -> str:
+    """Types and shapes in words, such as ``float32[512, 20]``."""
+    if isinstance(inputs, Tensor):
+        return f"{str(inputs.dtype).removeprefix('torch.')}{list(inputs.shape)}"
+    if isinstance(inputs, dict):
+        return "{" + ", ".join(f"{name}: {layout(tensor)}" for name, tensor in inputs.items()) + "}"
+    return "(" + ", ".join(layout(tensor) for tensor in inputs) + ")"
+
+
+def apply(model: nn.Module | Callable[..., Any], inputs: Inputs) -> Any:
+    """What the model gives for its inputs."""
+    if isinstance(inputs, Tensor):
+        return model(inputs)
+    return model(**inputs) if isinstance(inputs, dict) else model(*inputs)
