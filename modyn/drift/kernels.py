@@ -1,0 +1,138 @@
+"""Sums of a kernel over all pairs of rows, in tiles: 20,000 x 20,000 pairs of 512 columns need some tens of MB beside the data.
+
+Rows are extended so that one matrix product gives the scaled squared distances of a tile: [-2x, |x|^2, 1] . [y, 1, |y|^2] = |x - y|^2. In
+float32 the error of a squared distance is about 1e-7 of the squared norms, so rows are centred first; up to 2,000 rows float64 is used.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from modyn.drift import complete
+from modyn.types import Array
+
+TILE = 1024
+EXACT_ROWS = 2_000
+
+
+class Kernel(NamedTuple):
+    """A function of the squared distance: ``finish`` turns a tile of ``scale * d^2`` into kernel values, in place."""
+
+    scale: float
+    finish: Callable[[Array], object]
+
+
+class Sums(NamedTuple):
+    """Sums of a kernel over the ordered pairs of two different rows: within the reference, between both (once), within the current."""
+
+    reference: Array
+    between: Array
+    current: Array
+
+
+def rbf(bandwidth: float) -> Kernel:
+    """exp(-d^2 / (2 bandwidth^2))."""
+    return Kernel(-0.5 / bandwidth**2, lambda tile: np.exp(np.minimum(tile, 0, out=tile), out=tile))
+
+
+def euclidean(reference: Array, current: Array) -> Kernel:
+    """The distance itself, 0 where it is lost in the rounding of these rows' squared norms."""
+    largest = max(float((rows * rows).sum(axis=1).max()) for rows in (reference, current))
+    least = 8 * float(np.finfo(reference.dtype).eps) * largest
+
+    def finish(tile: Array) -> None:
+        tile[tile <= least] = 0
+        np.sqrt(tile, out=tile)
+
+    return Kernel(1.0, finish)
+
+
+def prepared(reference: Array, current: Array) -> tuple[Array, Array]:
+    """Both windows complete, centred on their common mean, in float64 if they have at most 2,000 rows and float32 otherwise."""
+    reference, current = complete(reference, current)
+    num_rows = len(reference) + len(current)
+    mean = (reference.sum(axis=0, dtype=np.float64) + current.sum(axis=0, dtype=np.float64)) / num_rows
+    kind = np.float64 if num_rows <= EXACT_ROWS else np.float32
+    return (reference - mean.astype(kind)).astype(kind, copy=False), (current - mean.astype(kind)).astype(
+        kind, copy=False
+    )
+
+
+def median_distance(reference: Array, current: Array, *, rows: int = 1000) -> float:
+    """The median distance between evenly spaced rows of the pooled windows, the usual bandwidth (Gretton et al. 2012, section 8).
+
+    Where most rows are equal and the median is 0, the mean distance of those that differ; 1 if all rows are equal.
+    """
+    pooled = np.concatenate([_thinned(reference, rows // 2), _thinned(current, rows // 2)])
+    squares = (pooled * pooled).sum(axis=1)
+    squared = squares[:, None] + squares - 2 * pooled @ pooled.T
+    pairs = np.sqrt(np.maximum(squared[np.triu_indices(len(pooled), 1)], 0))
+    rounding = 1e-3 if pooled.dtype == np.float32 else 1e-7
+    pairs[pairs <= rounding * np.sqrt(squares.max())] = 0
+    median = float(np.median(pairs)) if len(pairs) else 0.0
+    different = pairs[pairs > 0]
+    return median or (float(different.mean()) if len(different) else 1.0)
+
+
+def _thinned(rows: Array, most: int) -> Array:
+    return np.asarray(rows[np.linspace(0, len(rows) - 1, min(len(rows), most)).astype(int)])
+
+
+def sums(reference: Array, current: Array, kernel: Kernel) -> Sums:
+    """The kernel's sums over all pairs of ``reference[n, d]`` and ``current[m, d]``."""
+    rows = [_extended(window, kernel.scale) for window in (reference, current)]
+    within = [_total(*pair, kernel, symmetric=True) for pair in rows]
+    between = _total(rows[0][0], rows[1][1], kernel, symmetric=False)
+    return Sums(np.array(within[0]), np.array(between), np.array(within[1]))
+
+
+def permuted_sums(reference: Array, current: Array, kernel: Kernel, members: Array) -> Sums:
+    """The kernel's sums for each division of the pooled rows: ``members[n + m, p]`` is 1 where a row counts as the reference's.
+
+    One pass over the tiles serves all p divisions: it costs p / d of the pass that makes the tiles.
+    """
+    left, right = _extended(np.concatenate([reference, current]), kernel.scale)
+    weights = np.column_stack([members, np.ones(len(members))]).astype(left.dtype)
+    inside, margins, total = np.zeros(members.shape[1]), np.zeros(members.shape[1]), 0.0
+    for rows, columns, tile in _tiles(left, right, kernel, symmetric=True):
+        twice = 1.0 if rows == columns else 2.0
+        products = (tile @ weights[columns]).astype(np.float64)
+        inside += twice * (members[rows] * products[:, :-1]).sum(axis=0)
+        margins += members[rows].T @ products[:, -1]
+        if rows != columns:
+            margins += members[columns].T @ (tile.sum(axis=0, dtype=np.float64))
+        total += twice * products[:, -1].sum()
+    return Sums(inside, margins - inside, total - 2 * margins + inside)
+
+
+def _extended(rows: Array, scale: float) -> tuple[Array, Array]:
+    """The left and right factors whose product is ``scale * d^2``."""
+    squares = (rows * rows).sum(axis=1, keepdims=True)
+    ones = np.ones_like(squares)
+    factor = rows.dtype.type(scale)
+    left = np.concatenate([rows * (-2 * factor), squares * factor, ones * factor], axis=1)
+    return left, np.concatenate([rows, ones, squares], axis=1)
+
+
+def _total(left: Array, right: Array, kernel: Kernel, *, symmetric: bool) -> float:
+    """The sum over all pairs; ``symmetric`` says that both are the same rows, whose pairs with themselves are left out."""
+    total = 0.0
+    for rows, columns, tile in _tiles(left, right, kernel, symmetric=symmetric):
+        total += float(tile.sum()) * (2 if symmetric and rows != columns else 1)
+    return total
+
+
+def _tiles(left: Array, right: Array, kernel: Kernel, *, symmetric: bool) -> Iterator[tuple[slice, slice, Array]]:
+    """Each tile with its rows and columns; of a symmetric matrix those on and above the diagonal, which is set to 0."""
+    space = np.empty((TILE, TILE), left.dtype)
+    for top in range(0, len(left), TILE):
+        rows = slice(top, min(top + TILE, len(left)))
+        for start in range(top if symmetric else 0, len(right), TILE):
+            columns = slice(start, min(start + TILE, len(right)))
+            tile = space.reshape(-1)[: (rows.stop - top) * (columns.stop - start)].reshape(rows.stop - top, -1)
+            np.matmul(left[rows], right[columns].T, out=tile)
+            kernel.finish(tile)
+            if symmetric and start == top:
+                np.fill_diagonal(tile, 0)
+            yield rows, columns, tile
