@@ -7,7 +7,7 @@ Optimisers, schedulers and losses are torch's, by their names in torch written l
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import (
     Field,
@@ -69,6 +69,7 @@ class Shuffle(Options):
 class Clip(Options):
     """Gradient clipping; with both, values are clipped first."""
 
+    short: ClassVar[Mapping[str, Any]] = {"type": "number", "exclusiveMinimum": 0}
     norm: PositiveFloat | None = Field(None, description="largest 2-norm of all gradients together")
     value: PositiveFloat | None = Field(None, description="largest absolute value of each gradient's entries")
 

@@ -57,3 +57,13 @@ def block_edges(num_rows: int, batch_size: int, *, max_batches: int) -> list[int
         edges.append(min(num_rows, edges[-1] + batches * batch_size))
         batches = min(2 * batches, max_batches)
     return edges
+
+
+def sample_seeds(seed: int, round: int, epoch: int, keys: Int64s) -> Int64s:  # noqa: A002
+    """``seeds[n]`` in ``[0, 2**63)``, one a sample: a pure function of (seed, round, epoch, key), by splitmix64."""
+    start = np.uint64(derived_seed(seed, AUGMENT, round, epoch))
+    with np.errstate(over="ignore"):
+        x = keys.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + start
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return ((x ^ (x >> np.uint64(31))) >> np.uint64(1)).astype(np.int64)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 class ParserSpec(Options):
     """How a pipeline names its parser: ``./flights.py:features`` (per batch), or ``{per_sample: ./f.py:decode}``."""
 
+    short: ClassVar[Mapping[str, Any]] = {"type": "string", "pattern": "^.+:[A-Za-z_][A-Za-z0-9_.]*$"}
     per_batch: Importable | None = Field(None, description="a function of columns with the samples on the first axis")
     per_sample: Importable | None = Field(None, description="a function of one sample's columns")
     options: dict[str, Any] = Field(default_factory=dict, description="keyword arguments given to the function")

@@ -28,6 +28,24 @@ def each(inputs: Inputs) -> Iterator[Tensor]:
         yield from inputs.values() if isinstance(inputs, dict) else inputs
 
 
+Structure = None | int | tuple[str, ...]
+"""How inputs are built of tensors: None = one tensor, a number of positional ones, or their names."""
+
+
+def structure_of(inputs: Inputs) -> Structure:
+    """The structure that ``assembled`` needs besides the tensors of ``each``."""
+    if isinstance(inputs, Tensor):
+        return None
+    return tuple(inputs) if isinstance(inputs, dict) else len(inputs)
+
+
+def assembled(structure: Structure, tensors: Sequence[Tensor]) -> Inputs:
+    """Inputs of a structure from its tensors."""
+    if structure is None:
+        return tensors[0]
+    return tuple(tensors) if isinstance(structure, int) else dict(zip(structure, tensors, strict=True))
+
+
 def mapped(function: Callable[[Tensor], Tensor], inputs: Inputs) -> Inputs:
     """The inputs with ``function`` applied to every tensor."""
     if isinstance(inputs, Tensor):

@@ -1,0 +1,39 @@
+# Both main commands, `make demo` and `make test`, set up what they need; they share one .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export MODYN_WORKSPACE ?= modyn-workspace
+
+.PHONY: demo test test-all lint types fast slow docs bench clean browser
+
+# Install the package and what the tests need; again only when the requirements changed.
+$(VENV)/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,dev,vision,text,stream,postgres,s3,tensorboard]'
+	touch $@
+
+demo: $(VENV)/installed
+	$(BIN)/python pipelines/flights.py
+	$(BIN)/modyn run pipelines/flights-never.yaml pipelines/flights-monthly.yaml pipelines/flights-all.yaml --report report.html
+
+test: $(VENV)/installed lint types fast
+
+lint: $(VENV)/installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/installed
+	$(BIN)/mypy modyn
+
+fast: $(VENV)/installed
+	$(BIN)/python -m pytest -q -n 2
+
+slow: $(VENV)/installed
+	$(BIN)/python -m pytest -q -n 2 -m 'slow and not gpu'
+
+docs: $(VENV)/installed
+	$(BIN)/python -m modyn.cli.reference docs/cli.md
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,92 @@
+"""The commands. Each one calls one public function; an error is one line and exit code 2, ctrl-C exits 130."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from modyn.cli import data, pipelines, policies, runs
+from modyn.errors import ModynError
+from modyn.version import __version__
+
+app = typer.Typer(
+    name="modyn",
+    help="Train machine-learning models on dynamic datasets: when to retrain, on what, and how well it holds.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(data.app, name="data")
+app.add_typer(runs.app, name="runs")
+pipelines.add_to(app)
+policies.add_to(app)
+runs.add_to(app)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"modyn {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    workspace: Annotated[
+        Path | None,
+        typer.Option(help="The folder that holds everything (default: $MODYN_WORKSPACE or ./modyn-workspace)."),
+    ] = None,
+    traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error was raised.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    if workspace is not None:
+        os.environ["MODYN_WORKSPACE"] = str(workspace)
+
+
+def main() -> None:
+    """Run the command line; exit with 0, 2 after an error of the user's, 130 after ctrl-C or SIGTERM."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        code: Any = app(standalone_mode=False)
+    except typer.Abort:
+        _fail("stopped", 130)
+    except typer.Exit as exit_:
+        sys.exit(exit_.exit_code)
+    except KeyboardInterrupt:
+        _fail("stopped", 130)
+    except ModynError as error:
+        if "--traceback" in sys.argv:
+            raise
+        _fail(str(error), 2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        _unexpected(error)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _unexpected(error: Exception) -> None:
+    import click
+
+    if isinstance(error, click.ClickException):
+        error.show()
+        sys.exit(error.exit_code)
+    if isinstance(error, OSError):
+        where = f" ({error.filename})" if error.filename else ""
+        _fail(f"{error.strerror or error}{where}", 2)
+    if "--traceback" in sys.argv:
+        raise error
+    _fail(
+        f"this is a fault in Modyn, please report it: {type(error).__name__}: {error} (--traceback shows the rest)", 1
+    )
+
+
+def _fail(message: str, code: int) -> None:
+    print("\n".join(f"modyn: {line}" if line else line for line in message.splitlines()), file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,74 @@
+"""``modyn run``, ``modyn check`` and ``modyn init``: pipelines as files."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from modyn.errors import ConfigError
+from modyn.workspace import Workspace
+
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override an option, such as training.epochs=3.")
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command("run")(run)
+    app.command("check")(check)
+    app.command("init")(init)
+
+
+def run(
+    file: Annotated[
+        list[Path], typer.Argument(help="Pipeline files; several are run one after the other and compared.")
+    ],
+    settings: Settings = None,
+    name: Annotated[str | None, typer.Option(help="What the run is called (default: the pipeline's name).")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML report of the runs to this file.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+) -> None:
+    """Run pipelines: replay their datasets, train when their triggers say so, score every checkpoint."""
+    from modyn.cli.progress import Progress
+    from modyn.cli.runs import write_report
+    from modyn.pipeline import Pipeline
+
+    if name is not None and len(file) > 1:
+        raise ConfigError("--name names one run; it cannot be given with several pipeline files")
+    pipelines = [Pipeline.load(path, settings or []) for path in file]
+    console, workspace, done = Console(), Workspace(), []
+    with Progress(console, [name or pipeline.name for pipeline in pipelines], hidden=quiet) as progress:
+        for number, pipeline in enumerate(pipelines):
+            done.append(pipeline.run(workspace, name=name, observers=[progress.observe(number)]))
+    if len(done) == 1:
+        console.print(repr(done[0]), highlight=False, markup=False)
+    if len(done) > 1 or report is not None:
+        write_report(done, report or workspace.root / "report.html", console)
+
+
+def check(
+    file: Annotated[Path, typer.Argument(help="A pipeline file.")],
+    settings: Settings = None,
+) -> None:
+    """Check everything that can be known before running: names, options, imports, the dataset, one real batch."""
+    from modyn.checks import check as check_pipeline
+    from modyn.pipeline import Pipeline
+
+    pipeline = Pipeline.load(file, settings or [])
+    print(f"ok  {file}: names and options")
+    for line in check_pipeline(pipeline, Workspace()):
+        print(f"ok  {line}")
+
+
+def init(
+    dataset: Annotated[str, typer.Argument(help="A dataset, as modyn data ls names it.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write to.")] = Path(),
+) -> None:
+    """Write a commented starter pipeline for a dataset, with a parser for its columns."""
+    from modyn.starter import write_starter
+
+    for path in write_starter(Workspace(), dataset, output):
+        print(f"wrote {path}")
+    print(f"next: modyn check {output / (dataset + '.yaml')}")

@@ -1,0 +1,117 @@
+"""What is happening now, in a live table: a row a pipeline. Where there is no terminal, a line a round."""
+
+import time
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from modyn.runlog import Event, Observer
+
+_DOING = {
+    "stream": "reading the stream",
+    "select": "selecting",
+    "load": "loading",
+    "training": "training",
+    "store": "storing",
+    "evaluate": "evaluating",
+}
+_ENDED = {"run-finished": "finished", "run-stopped": "stopped", "run-failed": "failed"}
+
+
+class _Row:
+    """What is known of one pipeline's run so far."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.doing = "waiting"
+        self.rounds = 0
+        self.samples_per_s: float | None = None
+        self.score = ""
+        self.started: float | None = None
+        self.ended: float | None = None
+        self.share = 0.0
+        self._span = (0, 1)
+        self._metric: dict[str, Any] | None = None
+
+    def take(self, event: Event) -> None:
+        """Take in an event of the run."""
+        if event.kind == "run-started":
+            self.name, self.started = event["run"], time.monotonic()
+            self._span = tuple(event["stream"])
+            self._metric = event["metrics"][0] if event["metrics"] else None
+            self.doing = "reading the stream"
+        elif event.kind in _ENDED:
+            self.doing, self.ended = _ENDED[event.kind], time.monotonic()
+            self.share = 1.0 if event.kind == "run-finished" else self.share
+        elif event.kind == "round-started":
+            self.share = (event["end_key"] - self._span[0]) / max(1, self._span[1] - self._span[0])
+        elif event.kind == "round-finished":
+            self.rounds += 1
+            if self._metric is not None:
+                value = event["scores"].get(self._metric["name"])
+                self.score = self.score if value is None else f"{self._metric['name']} {value:.3f}"
+        elif event.kind in _DOING:
+            self.doing = _DOING[event.kind]
+            if event.kind == "training":
+                self.samples_per_s = event.fields.get("samples_per_s")
+                self.doing = f"training, epoch {event.fields.get('epoch', 0) + 1}"
+
+    def cells(self) -> list[str]:
+        """The row's cells."""
+        speed = "" if self.samples_per_s is None else f"{self.samples_per_s:,.0f}"
+        elapsed = "" if self.started is None else f"{(self.ended or time.monotonic()) - self.started:.0f} s"
+        return [self.name, self.doing, str(self.rounds), speed, self.score, f"{self.share:.0%}", elapsed, self._left()]
+
+    def _left(self) -> str:
+        if self.started is None or self.ended is not None or self.share < 0.05:
+            return ""
+        return f"~{(time.monotonic() - self.started) * (1 - self.share) / self.share:.0f} s"
+
+
+class Progress:
+    """A live table of several runs; a context manager. ``observe(i)`` is the observer of the i-th run."""
+
+    def __init__(self, console: Console, names: list[str], *, hidden: bool = False) -> None:
+        self._console, self._hidden = console, hidden
+        self._rows = [_Row(name) for name in names]
+        self._live = Live(get_renderable=self._table, console=console, refresh_per_second=4, transient=False)
+
+    def __enter__(self) -> "Progress":
+        if self._console.is_terminal and not self._hidden:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def observe(self, number: int) -> Observer:
+        """The observer that fills a row."""
+        row = self._rows[number]
+
+        def take(event: Event) -> None:
+            row.take(event)
+            if not self._console.is_terminal and not self._hidden:
+                self._print_line(row, event)
+
+        return take
+
+    def _print_line(self, row: _Row, event: Event) -> None:
+        if event.kind == "round-finished":
+            trained = f"{event['costs'].get('train', 0):.1f} s training"
+            self._console.print(f"{row.name}  round {event.round}  {trained}  {row.score}", highlight=False)
+        elif event.kind in _ENDED:
+            why = event.fields.get("error") or event.fields.get("reason") or f"{row.rounds} rounds"
+            self._console.print(f"{row.name}  {row.doing}: {why}", highlight=False, markup=False)
+
+    def _table(self) -> Table:
+        table = Table(box=None, padding=(0, 2, 0, 0))
+        for name in ("run", "now", "rounds", "samples/s", "score on the next window", "stream", "time", "left"):
+            table.add_column(name, header_style="dim", justify="left" if name in ("run", "now") else "right")
+        for row in self._rows:
+            table.add_row(*row.cells())
+        return table

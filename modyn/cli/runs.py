@@ -1,0 +1,125 @@
+"""``modyn runs ...``, ``modyn report`` and ``modyn resume``: what was run."""
+
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from modyn.errors import ConfigError, RunError
+from modyn.run import Run
+from modyn.runlog import RunLog
+from modyn.workspace import Workspace
+
+app = typer.Typer(help="List, show and remove runs.", no_args_is_help=True, rich_markup_mode=None)
+
+
+def add_to(parent: typer.Typer) -> None:
+    """Add the commands of this file that stand at the top level."""
+    parent.command("report")(report)
+    parent.command("resume")(resume)
+
+
+@app.command("ls")
+def ls() -> None:
+    """List the runs of the workspace, the newest first."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("run", "status", "started (UTC)", "dataset", "trigger", "selector", "rounds"):
+        table.add_column(column, header_style="dim")
+    logs = [RunLog(path.parent) for path in Workspace().runs.glob("*/events.jsonl")]
+    rows = []
+    for log in logs:
+        started = next(log.events("run-started"), None)
+        if started is None:
+            continue
+        num_rounds = sum(1 for _ in log.events("round-finished"))
+        when = datetime.fromtimestamp(started.at / 1e6, UTC)
+        names = (started["dataset"], started["trigger"], started["selector"])
+        rows.append((when, (log.run_id, log.status, f"{when:%Y-%m-%d %H:%M:%S}", *names, str(num_rounds))))
+    for _, row in sorted(rows, reverse=True):
+        table.add_row(*row)
+    Console().print(table if rows else "There are no runs yet; start one with: modyn run FILE")
+
+
+@app.command("show")
+def show(run: Annotated[str, typer.Argument(help="A run's id, or its name for the latest of that name.")]) -> None:
+    """Show a run: its rounds, scores and costs."""
+    found = Run(RunLog.find(Workspace().runs, run))
+    console = Console()
+    console.print(repr(found), highlight=False, markup=False)
+    rounds = found.rounds
+    if len(rounds):
+        console.print(_table(rounds))
+
+
+def _table(frame: Any) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in frame.columns:
+        table.add_column(str(column), header_style="dim", overflow="fold")
+    for row in frame.itertuples(index=False):
+        table.add_row(*[f"{value:.4g}" if isinstance(value, float) else str(value) for value in row])
+    return table
+
+
+@app.command("rm")
+def rm(
+    run: Annotated[list[str], typer.Argument(help="Ids of runs.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Remove runs with their checkpoints. What is removed cannot be brought back."""
+    workspace = Workspace()
+    logs = [RunLog.find(workspace.runs, name) for name in run]
+    for log, name in zip(logs, run, strict=True):
+        if log.run_id != name:
+            raise ConfigError(f"'{name}' is a name, not a run's id; the latest run of that name is {log.run_id}")
+        if log.status == "running":
+            raise RunError(f"run {log.run_id} is running; stop it first")
+    if not yes:
+        typer.confirm(f"Remove {', '.join(log.run_id for log in logs)} with all checkpoints?", abort=True)
+    for log in logs:
+        shutil.rmtree(workspace.models / log.run_id, ignore_errors=True)
+        shutil.rmtree(log.folder)
+        print(f"removed {log.run_id}")
+
+
+def report(
+    run: Annotated[
+        list[str], typer.Argument(help="Ids of runs, or names for the latest of each; several = comparison.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The HTML file (default: report.html in the workspace).")
+    ] = None,
+) -> None:
+    """Write one self-contained HTML report of one or several runs, and print their comparison."""
+    workspace = Workspace()
+    write_report(
+        [Run(RunLog.find(workspace.runs, name)) for name in run], output or workspace.root / "report.html", Console()
+    )
+
+
+def write_report(runs: list[Run], path: Path, console: Console) -> None:
+    """Print the comparison of runs, write their report and print its path."""
+    from modyn.reports.compare import compare
+    from modyn.reports.html import write_html
+    from modyn.reports.terminal import comparison_table
+
+    console.print()
+    console.print(comparison_table(compare(runs)))
+    console.print(f"\nReport: {write_html(runs, path).absolute()}", soft_wrap=True, highlight=False)
+
+
+def resume(
+    run: Annotated[str, typer.Argument(help="A run's id, or its name for the latest of that name.")],
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+) -> None:
+    """Go on with a run that was stopped, failed or killed, after its last finished round."""
+    from modyn.cli.progress import Progress
+    from modyn.pipeline import Pipeline
+
+    console = Console()
+    with Progress(console, [run], hidden=quiet) as progress:
+        done = Pipeline.resume(run, observers=[progress.observe(0)])
+    console.print(repr(done), highlight=False, markup=False)

@@ -1,0 +1,252 @@
+"""The catalog's tables of datasets, and the few statements that read and change them.
+
+Portable SQL only: SQLite and PostgreSQL run the same statements. A row is small: samples are never in the catalog, only the
+shards that hold them, the commits that added or deleted them, and the deleted keys as compressed bitmaps.
+"""
+
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from modyn.datasets.columns import Column
+from modyn.errors import DataError, NotFound, did_you_mean
+from modyn.workspace import Workspace
+
+TABLES = sa.MetaData()
+
+DATASETS = sa.Table(
+    "datasets",
+    TABLES,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.String(100), nullable=False, unique=True),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("storage", sa.String(10), nullable=False),
+    sa.Column("retention_us", sa.BigInteger),
+    sa.Column("schema", sa.Text, comment="JSON: columns and label; null until the first append"),
+    sa.Column("label_classes", sa.Text, comment="JSON: the text classes in the order of their codes"),
+    sa.Column("classes_fixed", sa.Boolean, nullable=False),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("end_key", sa.BigInteger, nullable=False),
+    sa.Column("generation", sa.BigInteger, nullable=False, comment="grows with every change, also of the layout"),
+)
+
+COMMITS = sa.Table(
+    "dataset_commits",
+    TABLES,
+    sa.Column("dataset_id", sa.ForeignKey("datasets.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("version", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("at", sa.BigInteger, nullable=False, comment="wall clock, microseconds UTC"),
+    sa.Column("start_key", sa.BigInteger, nullable=False),
+    sa.Column("end_key", sa.BigInteger, nullable=False),
+    sa.Column("num_deleted", sa.BigInteger, nullable=False),
+)
+
+SHARDS = sa.Table(
+    "dataset_shards",
+    TABLES,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("dataset_id", sa.ForeignKey("datasets.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("kind", sa.String(10), nullable=False, comment="arrow, files or records"),
+    sa.Column("file", sa.Text, nullable=False, comment="name in the dataset's folder; null-length for linked records"),
+    sa.Column("first_key", sa.BigInteger, nullable=False),
+    sa.Column("end_key", sa.BigInteger, nullable=False),
+    sa.Column("num_rows", sa.BigInteger, nullable=False),
+    sa.Column("min_time", sa.BigInteger, nullable=False),
+    sa.Column("max_time", sa.BigInteger, nullable=False),
+    sa.Column("in_time_order", sa.Boolean, nullable=False),
+    sa.Column("num_bytes", sa.BigInteger, nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("link", sa.Text, comment="JSON: where linked records lie"),
+)
+
+DELETIONS = sa.Table(
+    "dataset_deletions",
+    TABLES,
+    sa.Column("dataset_id", sa.ForeignKey("datasets.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("version", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("bitmap", sa.LargeBinary, nullable=False, comment="a serialised 64-bit roaring bitmap"),
+)
+
+PURGES = sa.Table(
+    "dataset_purges",
+    TABLES,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("dataset_id", sa.ForeignKey("datasets.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("receipt", sa.Text, nullable=False, comment="JSON"),
+)
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What every sample of a dataset has: its payload ``columns`` by name, and its ``label`` (None = unlabelled)."""
+
+    columns: Mapping[str, Column]
+    label: Column | None
+
+    def to_json(self) -> str:
+        label = None if self.label is None else self.label.to_document()
+        return json.dumps({"columns": [c.to_document() for c in self.columns.values()], "label": label})
+
+    @classmethod
+    def from_json(cls, text: str) -> "Schema":
+        document = json.loads(text)
+        columns = [Column.from_document(c) for c in document["columns"]]
+        label = document["label"]
+        return cls({c.name: c for c in columns}, None if label is None else Column.from_document(label))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """A dataset's row in the catalog: its state right now."""
+
+    id: int
+    name: str
+    created_at: int
+    storage: str
+    retention_us: int | None
+    schema: Schema | None
+    label_classes: tuple[str, ...] | None
+    classes_fixed: bool
+    version: int
+    end_key: int
+    generation: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """A shard as the catalog knows it: where it lies, its half-open key range and its time range (inclusive)."""
+
+    id: int
+    kind: str
+    file: str
+    first_key: int
+    end_key: int
+    num_rows: int
+    min_time: int
+    max_time: int
+    in_time_order: bool
+    num_bytes: int
+    sha256: str
+    link: str | None = None
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether every key of the range is there, so that a row is ``key - first_key``."""
+        return self.num_rows == self.end_key - self.first_key
+
+
+_lock = threading.Lock()
+
+
+def engine(workspace: Workspace) -> sa.Engine:
+    """The catalog's engine with the tables made, safe to use after a fork."""
+    found = workspace.engine
+    with _lock:
+        owner = getattr(found, "_modyn_pid", None)
+        if owner is None:
+            _make_tables(found)
+        elif owner != os.getpid():
+            found.dispose(close=False)  # connections of the parent process; closing them here would break the parent's
+        found._modyn_pid = os.getpid()  # type: ignore[attr-defined]
+    return found
+
+
+def _make_tables(found: sa.Engine) -> None:
+    """Make the tables that are missing. Two processes may race here: the loser's error is retried once."""
+    for last in (False, True):
+        try:
+            with found.begin() as connection:
+                TABLES.create_all(connection)
+            return
+        except sa.exc.DBAPIError:
+            if last:
+                raise
+
+
+@contextmanager
+def reading(workspace: Workspace) -> Iterator[sa.Connection]:
+    """A consistent read of the catalog that takes no write lock."""
+    with _clear_errors(workspace), engine(workspace).connect() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execution_options(isolation_level="REPEATABLE READ")
+        yield connection.execution_options(read_only=True)
+
+
+@contextmanager
+def changing(workspace: Workspace) -> Iterator[sa.Connection]:
+    """One transaction on the catalog: all of it happens, or none."""
+    with _clear_errors(workspace), engine(workspace).begin() as connection:
+        yield connection
+
+
+@contextmanager
+def _clear_errors(workspace: Workspace) -> Iterator[None]:
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        url = sa.make_url(workspace.catalog_url).render_as_string(hide_password=True)
+        raise DataError(f"the catalog {url} cannot be used: {error.orig}") from error
+
+
+def head(connection: sa.Connection, name: str) -> Head:
+    """The dataset's row. Raises NotFound, naming the nearest name."""
+    row = connection.execute(sa.select(DATASETS).where(DATASETS.c.name == name)).one_or_none()
+    if row is None:
+        raise NotFound(f"there is no dataset '{name}'. {did_you_mean(name, names(connection))}")
+    return _head(row)
+
+
+def head_by_id(connection: sa.Connection, dataset_id: int) -> Head | None:
+    """The dataset's row, or None if it has been removed."""
+    row = connection.execute(_HEAD_BY_ID, {"dataset_id": dataset_id}).one_or_none()
+    return None if row is None else _head(row)
+
+
+_HEAD_BY_ID = sa.select(DATASETS).where(DATASETS.c.id == sa.bindparam("dataset_id"))
+
+
+def _head(row: Any) -> Head:
+    fields = dict(row._mapping)
+    fields["schema"] = None if row.schema is None else Schema.from_json(row.schema)
+    fields["label_classes"] = None if row.label_classes is None else tuple(json.loads(row.label_classes))
+    return Head(**fields)
+
+
+def names(connection: sa.Connection) -> list[str]:
+    """The names of all datasets, sorted."""
+    return sorted(connection.execute(sa.select(DATASETS.c.name)).scalars())
+
+
+def shards(connection: sa.Connection, dataset_id: int) -> list[Shard]:
+    """The shards that hold the dataset now, in key order."""
+    query = sa.select(SHARDS).where(SHARDS.c.dataset_id == dataset_id).order_by(SHARDS.c.first_key)
+    return [
+        Shard(**{key: value for key, value in row._mapping.items() if key != "dataset_id"})
+        for row in connection.execute(query)
+    ]
+
+
+_ADVANCE = (
+    sa.update(DATASETS)
+    .where(DATASETS.c.id == sa.bindparam("dataset_id"))
+    .values(version=DATASETS.c.version + sa.bindparam("by"), generation=DATASETS.c.generation + 1)
+    .returning(DATASETS.c.version, DATASETS.c.end_key, DATASETS.c.generation)
+)
+
+
+def advance(connection: sa.Connection, dataset_id: int, *, by: int = 1) -> tuple[int, int, int]:
+    """Take the dataset's row for this transaction and count it up: the new version, the end key, the generation.
+
+    ``by=0`` changes the layout but not what the dataset holds. Raises NotFound if the dataset has been removed.
+    """
+    row = connection.execute(_ADVANCE, {"dataset_id": dataset_id, "by": by}).one_or_none()
+    if row is None:
+        raise NotFound("the dataset has been removed meanwhile")
+    return int(row.version), int(row.end_key), int(row.generation)

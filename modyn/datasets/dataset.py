@@ -1,0 +1,200 @@
+"""A dataset: a named, versioned log of samples. Append, delete, read any keys back, ask by time or by key range."""
+
+import json
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import sqlalchemy as sa
+
+from modyn.datasets import catalog, deletions, snapshot
+from modyn.datasets.catalog import DATASETS
+from modyn.datasets.ranks import as_keys
+from modyn.datasets.reader import Reader
+from modyn.datasets.state import State, tell
+from modyn.datasets.writer import Writer
+from modyn.errors import AlreadyExists, DataError
+from modyn.types import Samples, Window, to_microseconds
+from modyn.workspace import Workspace, check_name
+
+SHARD_BYTES = 256 << 20
+"""A writer keeps appended rows in memory up to this size before it writes them to a shard."""
+
+
+class Dataset:
+    """A dataset in a workspace, at its newest version, or pinned to one by ``at``.
+
+    It follows what other processes do: every question is answered from the newest version.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    @classmethod
+    def create(
+        cls,
+        workspace: Workspace,
+        name: str,
+        *,
+        label_classes: Sequence[str] | None = None,
+        storage: str = "copy",
+        retention_us: int | None = None,
+    ) -> "Dataset":
+        """Make an empty dataset. Its columns and labels are those of the first samples appended.
+
+        ``label_classes`` fixes the text classes and their codes; otherwise text labels are classes as they come. ``storage``
+        (``copy`` or ``link``) is what sources do with files; ``retention_us`` is what ``expire`` goes by. Raises AlreadyExists.
+        """
+        check_name(name, "dataset")
+        if storage not in ("copy", "link"):
+            raise DataError(f"storage must be copy or link; got '{storage}'")
+        if label_classes is not None and len(set(label_classes)) != len(label_classes):
+            raise DataError("label classes must differ from each other")
+        row = {
+            "name": name,
+            "created_at": time.time_ns() // 1000,
+            "storage": storage,
+            "retention_us": retention_us,
+            "label_classes": None if label_classes is None else json.dumps(list(label_classes)),
+            "classes_fixed": label_classes is not None,
+            "version": 0,
+            "end_key": 0,
+            "generation": 0,
+        }
+        with catalog.changing(workspace) as connection:
+            if name in catalog.names(connection):
+                raise AlreadyExists(f"there is a dataset '{name}' already")
+            (workspace.datasets / name).mkdir(exist_ok=True)
+            dataset_id = connection.execute(sa.insert(DATASETS).returning(DATASETS.c.id), row).scalar_one()
+        tell(workspace.datasets / name, 0)
+        return cls(State(workspace, dataset_id, name))
+
+    @classmethod
+    def open(cls, workspace: Workspace, name: str) -> "Dataset":
+        """The dataset of that name. Raises NotFound, naming the nearest one."""
+        with catalog.reading(workspace) as connection:
+            found = catalog.head(connection, name)
+        return cls(State(workspace, found.id, found.name))
+
+    @staticmethod
+    def names(workspace: Workspace) -> list[str]:
+        """The names of all datasets, sorted."""
+        with catalog.reading(workspace) as connection:
+            return catalog.names(connection)
+
+    @staticmethod
+    def remove(workspace: Workspace, name: str) -> None:
+        """Remove a dataset and every byte of it that the workspace holds; linked files stay. Raises NotFound."""
+        with catalog.changing(workspace) as connection:
+            found = catalog.head(connection, name)
+            connection.execute(sa.delete(DATASETS).where(DATASETS.c.id == found.id))
+        shutil.rmtree(workspace.datasets / name, ignore_errors=True)
+
+    def at(self, version: int) -> "Dataset":
+        """The dataset as it was at a version, to read only. Raises NotFound if it never had that version."""
+        pinned = Dataset(State(self._state.workspace, self._state.dataset_id, self.name, version))
+        pinned._state.snapshot()
+        return pinned
+
+    def at_time(self, moment: datetime) -> "Dataset":
+        """The dataset as it was known at a moment, to read only. Raises NotFound if it did not exist then."""
+        with catalog.reading(self._state.workspace) as connection:
+            head = catalog.head(connection, self.name)
+            return self.at(snapshot.version_at(connection, head, to_microseconds(moment)))
+
+    @property
+    def name(self) -> str:
+        return self._state.name
+
+    @property
+    def id(self) -> int:
+        """The dataset's number in the catalog, for other stations' tables."""
+        return self._state.dataset_id
+
+    @property
+    def workspace(self) -> Workspace:
+        return self._state.workspace
+
+    @property
+    def folder(self) -> Path:
+        """Where its shards lie."""
+        return self._state.folder
+
+    @property
+    def version(self) -> int:
+        """The number of commits so far: each append and each delete makes a new version."""
+        return self._state.snapshot().version
+
+    @property
+    def num_samples(self) -> int:
+        """How many live samples there are."""
+        return self._state.retrying(lambda s: s.num_samples)
+
+    @property
+    def end_key(self) -> int:
+        """The key that the next sample will get; every sample so far has a smaller one."""
+        return self._state.snapshot().end_key
+
+    @property
+    def storage(self) -> str:
+        """``copy`` or ``link``: what sources do with files."""
+        return self._state.snapshot().head.storage
+
+    @property
+    def label_classes(self) -> tuple[str, ...] | None:
+        """The text of each label code; None if labels are not text classes."""
+        return self._state.snapshot().head.label_classes
+
+    @property
+    def label_type(self) -> str | None:
+        """``int64``, ``float32``, ``float64[3]``, ...; None while unlabelled."""
+        schema = self._state.snapshot().head.schema
+        return None if schema is None or schema.label is None else str(schema.label)
+
+    @property
+    def column_types(self) -> Mapping[str, str]:
+        """The payload columns: a NumPy type with the shape of one sample (``float32[20]``), ``text`` or ``bytes``."""
+        schema = self._state.snapshot().head.schema
+        return {} if schema is None else {name: str(column) for name, column in schema.columns.items()}
+
+    def append(self, columns: Mapping[str, Any] | pa.Table, *, timestamps: Any, labels: Any = None) -> range:
+        """Add samples in one durable transaction; returns their keys. See ``Writer.append``."""
+        with self.write() as writer:
+            return writer.append(columns, timestamps=timestamps, labels=labels)
+
+    def write(self, *, shard_bytes: int = SHARD_BYTES) -> Writer:
+        """Several appends, and rows of one's own in the catalog, in one transaction: ``with dataset.write() as writer``."""
+        return Writer(self._state, shard_bytes=shard_bytes)
+
+    def delete(self, keys: Any) -> int:
+        """Delete samples by key: a new version without them, in force at once; returns how many were live.
+
+        Earlier versions keep them until ``purge``. Raises NotFound for a key that was never given.
+        """
+        self._refuse_pinned()
+        asked = np.unique(as_keys(keys))
+        doomed = self._state.retrying(lambda now: now.live_of(asked))
+        num = deletions.delete(self.workspace, self.id, doomed) if len(doomed) else 0
+        self._state.renew()
+        return num
+
+    def _refuse_pinned(self) -> None:
+        if self._state.version is not None:
+            raise DataError(f"dataset '{self.name}' at version {self._state.version} can be read only")
+
+    def samples(self, window: Window | None = None) -> Samples:
+        """Live samples of a key or time window (None = all) in key order, without their payloads."""
+        return self._state.retrying(lambda s: s.samples(window))
+
+    def reader(self, columns: Sequence[str] | None = None) -> Reader:
+        """Reads payloads by key (``columns``: only these). Raises DataError, naming the nearest, for an unknown column."""
+        return Reader(self._state, columns)
+
+    def __repr__(self) -> str:
+        pinned = "" if self._state.version is None else f" at version {self._state.version}"
+        return f"<Dataset '{self.name}'{pinned}: {self.num_samples:,} samples>"

@@ -1,0 +1,167 @@
+"""Payloads by key: one vectorised gather for each column and shard, in the order asked for."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+
+from modyn.datasets import announcing
+from modyn.datasets.catalog import Schema
+from modyn.datasets.columns import Column
+from modyn.datasets.ranks import as_keys
+from modyn.datasets.shards import OpenShard
+from modyn.datasets.snapshot import Snapshot
+from modyn.datasets.state import State
+from modyn.errors import DataError, did_you_mean
+from modyn.types import Array, Columns, Int64s
+
+Places = Sequence[tuple[OpenShard, Int64s, Array | None]]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Ragged:
+    """Values of any length without a copy for each: value i is ``data[offsets[i]:offsets[i + 1]]``."""
+
+    data: Array
+    offsets: Int64s
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+
+class Reader:
+    """Reads payloads by key; see ``modyn.types.Reader``. It follows the dataset: what is appended can be read, what is
+    deleted cannot, unless it was made from a pinned version. Picklable; after a fork or in another process it maps files anew.
+    """
+
+    def __init__(self, state: State, columns: Sequence[str] | None = None) -> None:
+        self._state = state
+        self._columns = None if columns is None else tuple(columns)
+        self._announcer: announcing.Announcer | None = None
+        if columns is not None:
+            known = self._schema(state.snapshot()).columns
+            for name in columns:
+                if name not in known:
+                    raise DataError(f"dataset '{state.name}' has no column '{name}'. {did_you_mean(name, known)}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_state": self._state, "_columns": self._columns, "_announcer": None}
+
+    def _schema(self, snapshot: Snapshot) -> Schema:
+        return snapshot.head.schema or Schema({}, None)
+
+    def _current(self, use: Callable[[Snapshot], T]) -> T:
+        return self._state.retrying(use)
+
+    def _chosen(self, snapshot: Snapshot) -> Mapping[str, Column]:
+        known = self._schema(snapshot).columns
+        return known if self._columns is None else {name: known[name] for name in self._columns}
+
+    def read(self, keys: Int64s) -> Columns:
+        """The payload columns of ``keys`` in that order: arrays ``[n, ...]``; text as an object array of ``str``; bytes of
+        any length as an object array of ``memoryview``.
+
+        Raises NotFound if a key was never given or is deleted, Damaged if a shard's file is missing or not what was written.
+        """
+        asked = as_keys(keys)
+
+        def use(snapshot: Snapshot) -> Columns:
+            places = snapshot.locate(asked)
+            chosen = self._chosen(snapshot).values()
+            return {column.name: _read(column, places, len(asked)) for column in chosen}
+
+        return self._current(use)
+
+    def labels(self, keys: Int64s) -> Array | None:
+        """``labels[n]`` (or ``[n, c]``) of ``keys`` in that order, payloads untouched; None if unlabelled."""
+        asked = as_keys(keys)
+
+        def use(snapshot: Snapshot) -> Array | None:
+            label = self._schema(snapshot).label
+            if label is None:
+                return None
+            return _gather(label, snapshot.locate(asked), len(asked), lambda s, rows, out: s.gather_labels(rows, out))
+
+        return self._current(use)
+
+    def timestamps(self, keys: Int64s) -> Int64s:
+        """``timestamps[n]`` of ``keys`` in that order, payloads untouched."""
+        asked = as_keys(keys)
+
+        def fill(shard: OpenShard, rows: Int64s, out: Array) -> None:
+            out[...] = shard.timestamps[rows]
+
+        column = Column("timestamp", "array", "int64")
+        return self._current(lambda snapshot: _gather(column, snapshot.locate(asked), len(asked), fill))
+
+    def ragged(self, column: str, keys: Int64s) -> Ragged:
+        """A column of bytes or text of any length, gathered into one buffer with offsets."""
+        asked = as_keys(keys)
+        found = self._current(lambda snapshot: _gather_any_length(column, snapshot.locate(asked), len(asked)))
+        _, offsets, data = found.buffers()
+        bounds = (
+            np.frombuffer(offsets, np.int64, len(found) + 1, found.offset * 8) if len(found) else np.zeros(1, np.int64)
+        )
+        return Ragged(np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8), bounds)
+
+    def announce(self, keys: Int64s) -> None:
+        """Have the pages of these keys fetched from the disk in the background, if they are not in memory.
+
+        Never raises for keys that cannot be read: ``read`` says so.
+        """
+        if self._announcer is None or not self._announcer.is_mine():
+            self._announcer = announcing.Announcer()
+        self._announcer.announce(self._state, self._columns, as_keys(keys))
+
+
+def _read(column: Column, places: Places, num: int) -> Array:
+    if column.kind == "array":
+        return _gather(column, places, num, lambda shard, rows, out: shard.gather(column.name, rows, out))
+    if column.kind == "text":
+        return np.asarray(
+            _gather_any_length(column.name, places, num, text=True).to_numpy(zero_copy_only=False), object
+        )
+    out = np.empty(num, object)
+    for shard, rows, where in places:
+        out[slice(None) if where is None else where] = _objects(shard.bytes_of(column.name, rows))
+    return out
+
+
+def _objects(values: list[memoryview]) -> Array:
+    # NumPy would take memoryviews of one length for a second axis, so the array is made first.
+    array = np.empty(len(values), object)
+    array[:] = [None] * len(values)
+    for i, value in enumerate(values):
+        array[i] = value
+    return array
+
+
+def _gather(column: Column, places: Places, num: int, fill: Callable[[OpenShard, Int64s, Array], None]) -> Array:
+    """``out[num, ...]``, filled shard by shard in key order and then put into the order asked for."""
+    out = np.empty((num, *column.shape), column.storage_dtype)
+    if len(places) == 1 and places[0][2] is None:
+        fill(places[0][0], places[0][1], out)
+        return out
+    order = np.empty(num, np.intp)
+    done = 0
+    for shard, rows, where in places:
+        fill(shard, rows, out[done : done + len(rows)])
+        order[done : done + len(rows)] = where
+        done += len(rows)
+    inverse = np.empty(num, np.intp)
+    inverse[order] = np.arange(num)
+    return out.take(inverse, axis=0)
+
+
+def _gather_any_length(name: str, places: Places, num: int, *, text: bool = False) -> pa.Array:
+    parts = [shard.gather_any_length(name, rows) for shard, rows, _ in places]
+    if not parts:
+        return pa.array([], pa.large_string() if text else pa.large_binary())
+    if places[0][2] is None:
+        return parts[0]
+    inverse = np.empty(num, np.int64)
+    inverse[np.concatenate([where for *_, where in places])] = np.arange(num)  # type: ignore[arg-type]
+    return pa.concat_arrays(parts).take(pa.array(inverse))

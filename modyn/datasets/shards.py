@@ -1,0 +1,251 @@
+"""Shards: immutable Arrow IPC files, uncompressed, one record batch each, read through NumPy views of the mapped file.
+
+Columns of a shard's file: ``__key`` (only where keys are missing from its range), ``__timestamp``, ``__label`` (if labelled),
+``__time_order`` (only where compaction found the samples out of time order: the rows in the order of their timestamps), then the payload.
+A file is written under its final, unique name; it means nothing until the catalog names it.
+"""
+
+import hashlib
+import mmap
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from modyn.datasets import ranks
+from modyn.datasets.catalog import Schema, Shard
+from modyn.datasets.columns import Column, Values, to_arrow, view
+from modyn.datasets.locks import create_owned
+from modyn.errors import Damaged, DataError
+from modyn.types import Array, Int64s
+
+KEY, TIMESTAMP, LABEL, TIME_ORDER = "__key", "__timestamp", "__label", "__time_order"
+SUFFIX = ".arrow"
+_HASH_ASIDE = 4 << 20
+"""From this many bytes on, a file is hashed in a second thread while the kernel writes it to the disk."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Samples on their way into a shard. ``keys`` is None where the keys are dense; all have ``n`` on their first axis."""
+
+    timestamps: Int64s
+    labels: Array | None
+    columns: Mapping[str, Values]
+    keys: Int64s | None = None
+    time_order: Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.timestamps)
+
+
+class Written:
+    """A shard's file that is on the disk but that no catalog names yet; ``close`` gives up its ownership."""
+
+    def __init__(self, path: Path, descriptor: int, num_bytes: int, sha256: str) -> None:
+        self.path = path
+        self.num_bytes = num_bytes
+        self.sha256 = sha256
+        self._descriptor = descriptor
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+    def discard(self) -> None:
+        """Remove the file."""
+        self.path.unlink(missing_ok=True)
+        self.close()
+
+
+def write(folder: Path, rows: Rows) -> Written:
+    """Write rows to a new file in the folder, durably but for its name (sync the folder for that).
+
+    Raises DataError, naming the file, where the disk is full or read-only; nothing is left then.
+    """
+    path = folder / f"{uuid.uuid4().hex}{SUFFIX}"
+    with clear_errors(path, "written"):
+        descriptor = create_owned(path)
+        try:
+            _write_batch(path, rows)
+            num_bytes = os.fstat(descriptor).st_size
+            return Written(path, descriptor, num_bytes, _sync_and_hash(descriptor, num_bytes))
+        except BaseException:
+            path.unlink(missing_ok=True)
+            os.close(descriptor)
+            raise
+
+
+def _write_batch(path: Path, rows: Rows) -> None:
+    index = {KEY: rows.keys, TIMESTAMP: rows.timestamps, LABEL: rows.labels, TIME_ORDER: rows.time_order}
+    given: dict[str, Values] = {name: values for name, values in index.items() if values is not None}
+    arrays = {name: to_arrow(values) for name, values in {**given, **rows.columns}.items()}
+    batch = pa.RecordBatch.from_arrays(list(arrays.values()), names=list(arrays))
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, batch.schema) as writer:
+        writer.write_batch(batch)
+
+
+def _sync_and_hash(descriptor: int, num_bytes: int) -> str:
+    with mmap.mmap(descriptor, num_bytes, access=mmap.ACCESS_READ) as content:
+        if num_bytes < _HASH_ASIDE:
+            os.fsync(descriptor)
+            return hashlib.sha256(content).hexdigest()
+        with ThreadPoolExecutor(1) as aside:
+            digest = aside.submit(lambda: hashlib.sha256(content).hexdigest())
+            os.fsync(descriptor)
+            return digest.result()
+
+
+@contextmanager
+def clear_errors(path: Path, done: str) -> Iterator[None]:
+    """Turn the system's errors into DataError that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{path} cannot be {done}: {error.strerror or error}") from error
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check(folder: Path, shard: Shard) -> None:
+    """Compare a shard's file with what was written. Raises Damaged, naming the file."""
+    path = folder / shard.file
+    with missing_is_damage(path):
+        _check_size(path, shard)
+        if hash_file(path) != shard.sha256:
+            raise Damaged(f"{path}: bytes have changed since it was written (SHA-256 differs)")
+
+
+def _check_size(path: Path, shard: Shard) -> None:
+    size = path.stat().st_size
+    if size != shard.num_bytes:
+        raise Damaged(f"{path}: has {size} bytes, but {shard.num_bytes} were written")
+
+
+@contextmanager
+def missing_is_damage(path: Path) -> Iterator[None]:
+    """Turn the system's and Arrow's errors on reading a file into Damaged, naming it."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise Damaged(f"{path}: the file is missing") from None
+    except (pa.ArrowInvalid, pa.ArrowKeyError, pa.ArrowNotImplementedError) as error:
+        raise Damaged(f"{path}: is not the Arrow file that was written: {error}") from None
+    except OSError as error:
+        raise Damaged(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+class OpenShard:
+    """A shard's file, mapped. Arrays are views of the mapping; nothing is read until it is used."""
+
+    def __init__(self, folder: Path, shard: Shard, schema: Schema) -> None:
+        """Map the file. Raises FileNotFoundError if it is gone, Damaged if it is not what was written."""
+        self.shard = shard
+        self.path = folder / shard.file
+        self.schema = schema
+        self._views: dict[str, Values] = {}
+        with self.path.open("rb") as file:
+            _check_size(self.path, shard)
+            self.mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        with missing_is_damage(self.path):
+            reader = pa.ipc.open_file(pa.py_buffer(self.mapping))
+            if reader.num_record_batches != 1 or (batch := reader.get_batch(0)).num_rows != shard.num_rows:
+                raise Damaged(f"{self.path}: does not hold the {shard.num_rows} rows that were written")
+            self._batch = batch
+
+    def __len__(self) -> int:
+        return self.shard.num_rows
+
+    @property
+    def stored(self) -> Mapping[str, Column]:
+        """The columns of the file beyond the index columns."""
+        return self.schema.columns
+
+    @cached_property
+    def keys(self) -> Int64s | None:
+        """The keys, ascending; None where they are dense."""
+        return None if self.shard.is_dense else self._index(KEY, "int64")
+
+    @cached_property
+    def rank(self) -> ranks.Rank | None:
+        """Where each key stands among the keys; None where they are dense."""
+        return None if self.keys is None else ranks.Rank.of(self.keys)
+
+    @property
+    def timestamps(self) -> Int64s:
+        return self._index(TIMESTAMP, "int64")
+
+    @property
+    def labels(self) -> Array | None:
+        label = self.schema.label
+        return None if label is None else self._array(LABEL, label)
+
+    @property
+    def time_order(self) -> Array | None:
+        """The rows in the order of their timestamps, where the shard keeps that."""
+        return self._index(TIME_ORDER, "uint32") if TIME_ORDER in self._batch.schema.names else None
+
+    def column(self, name: str) -> Values:
+        """A stored column: an array, or an Arrow array of large text or binary."""
+        column = self.stored[name]
+        found = self._views.get(name)
+        if found is None:
+            with missing_is_damage(self.path):
+                found = view(self._batch.column(name), column)
+                if not isinstance(found, np.ndarray):
+                    found.validate()
+            self._views[name] = found
+        return found
+
+    def _array(self, name: str, column: Column) -> Array:
+        found = self._views.get(name)
+        if found is None:
+            with missing_is_damage(self.path):
+                found = self._views[name] = view(self._batch.column(name), column)
+        assert isinstance(found, np.ndarray)
+        return found
+
+    def _index(self, name: str, dtype: str) -> Any:
+        return self._array(name, Column(name, "array", dtype))
+
+    def rows_of(self, keys: Int64s) -> Int64s:
+        """Rows of keys that lie in the shard's range; -1 for a key that is not there."""
+        return keys - self.shard.first_key if self.rank is None else self.rank.rows_of(keys)
+
+    def gather(self, name: str, rows: Int64s, out: Array) -> None:
+        """Copy the rows of a column of kind ``array`` to ``out[n, ...]``; rows must be in range."""
+        np.take(self.column(name), rows, axis=0, out=out, mode="clip")
+
+    def gather_labels(self, rows: Int64s, out: Array) -> None:
+        """Copy the labels of rows to ``out[n, ...]``."""
+        np.take(self.labels, rows, axis=0, out=out, mode="clip")  # type: ignore[arg-type, call-overload]
+
+    def gather_any_length(self, name: str, rows: Int64s) -> pa.Array:
+        """The rows of a column of kind ``text`` or ``bytes``, as one new Arrow array. Raises Damaged for bad offsets."""
+        self._ranges(name, rows)
+        return self.column(name).take(pa.array(rows))
+
+    def bytes_of(self, name: str, rows: Int64s) -> list[memoryview]:
+        """The rows of a column of kind ``bytes``, each a view of the mapped file. Raises Damaged for bad offsets."""
+        starts, ends = self._ranges(name, rows)
+        data = memoryview(self.column(name).buffers()[2])  # type: ignore[union-attr]
+        return [data[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+
+    def _ranges(self, name: str, rows: Int64s) -> tuple[Int64s, Int64s]:
+        _, offsets, data = self.column(name).buffers()  # type: ignore[union-attr]
+        places = np.frombuffer(offsets, np.int64)
+        starts, ends = places[rows], places[rows + 1]
+        if len(rows) and (starts.min() < 0 or (ends < starts).any() or ends.max() > (data.size if data else 0)):
+            raise Damaged(f"{self.path}: column '{name}' points outside the file")
+        return starts, ends

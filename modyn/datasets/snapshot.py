@@ -1,0 +1,271 @@
+"""A dataset as one version shows it: shards in key order, less what is deleted, up to the version's last key."""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import sqlalchemy as sa
+
+from modyn.datasets import catalog, deletions, links, timeindex
+from modyn.datasets.catalog import COMMITS, Head, Shard
+from modyn.datasets.deletions import Deleted
+from modyn.datasets.ranks import group
+from modyn.datasets.shards import OpenShard
+from modyn.errors import Damaged, NotFound
+from modyn.types import Array, Int64s, Samples, Window
+
+Rows = slice | Int64s
+_MOST_OPEN = 512
+"""Shards kept mapped at once: each costs a file descriptor, of which a process has 1,024 by default."""
+
+
+class Files:
+    """The shards that are mapped, newest use last. Shared by the snapshots of one dataset, so that a shard is mapped once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._open: OrderedDict[str, OpenShard] = OrderedDict()
+
+    def open(self, shard: Shard, head: Head) -> OpenShard:
+        """The shard, mapped. Raises FileNotFoundError if its file is gone, Damaged if it is not what was written."""
+        name = shard.file
+        found = self._open.get(name)
+        if found is None:
+            if head.schema is None:
+                raise Damaged(f"the catalog has shard {name} of dataset '{head.name}', but no schema for it")
+            found = self._open[name] = links.open_shard(self.folder, shard, head.schema)
+            while len(self._open) > _MOST_OPEN:
+                self._open.popitem(last=False)
+        return found
+
+    def forget(self, current: set[str]) -> None:
+        """Unmap what is not current any more."""
+        for name in [name for name in self._open if name not in current]:
+            self._open.pop(name, None)
+
+    def __getstate__(self) -> Path:
+        return self.folder
+
+    def __setstate__(self, folder: Path) -> None:
+        self.__init__(folder)  # type: ignore[misc]
+
+
+class Superseded(Exception):
+    """A shard's file is gone: the layout has changed since the snapshot was taken, or the file is lost."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        super().__init__(str(path))
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """What one version of a dataset holds, and where. Immutable; ``files`` is only a cache of what is mapped."""
+
+    head: Head
+    version: int
+    end_key: int
+    shards: tuple[Shard, ...]
+    deleted: Deleted
+    files: Files = field(repr=False)
+
+    @cached_property
+    def first_keys(self) -> Int64s:
+        """The key at which each shard begins."""
+        return np.array([shard.first_key for shard in self.shards], np.int64)
+
+    @cached_property
+    def num_samples(self) -> int:
+        """How many live samples the version has; opens at most the one shard that its end cuts."""
+        whole = sum(shard.num_rows for shard in self.shards if shard.end_key <= self.end_key)
+        cut = [shard for shard in self.shards if shard.end_key > self.end_key]
+        part = sum(len(range(*self._rows_by_key(self.open(s), 0, self.end_key).indices(s.num_rows))) for s in cut)
+        return whole + part - self.deleted.count(0, self.end_key)
+
+    def open(self, shard: Shard) -> OpenShard:
+        """The shard, mapped. Raises Superseded if its file is gone."""
+        try:
+            return self.files.open(shard, self.head)
+        except FileNotFoundError:
+            raise Superseded(self.files.folder / shard.file) from None
+
+    def samples(self, window: Window | None = None) -> Samples:
+        """Live samples of a window in key order, without their payloads."""
+        parts = [
+            Samples(_take_keys(opened, rows), opened.timestamps[rows], _labels(opened, rows))
+            for opened, rows in self.stretches(window)
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        return self._join(parts)
+
+    def _join(self, parts: list[Samples]) -> Samples:
+        label = None if self.head.schema is None else self.head.schema.label
+        if not parts:
+            none = np.empty(0, np.int64)
+            labels = None if label is None else np.empty((0, *label.shape), label.dtype)
+            return Samples(none, none, labels)
+        labels = None if label is None else np.concatenate([part.labels for part in parts])  # type: ignore[arg-type, misc]
+        keys = np.concatenate([part.keys for part in parts])
+        return Samples(keys, np.concatenate([part.timestamps for part in parts]), labels)
+
+    def stretches(self, window: Window | None = None) -> Iterator[tuple[OpenShard, Rows]]:
+        """The shards that hold live samples of a window, in key order, each with the rows of those samples."""
+        for shard in self.shards:
+            if shard.first_key >= self.end_key or not _may_hold(shard, window):
+                continue
+            opened = self.open(shard)
+            rows = self._live(opened, self._rows(opened, window))
+            if not isinstance(rows, slice) or rows.start < rows.stop:
+                yield opened, rows
+
+    def _rows(self, opened: OpenShard, window: Window | None) -> Rows:
+        if window is None:
+            return self._rows_by_key(opened, 0, self.end_key)
+        if window.by == "key":
+            return self._rows_by_key(opened, window.start, min(window.end, self.end_key))
+        rows = timeindex.rows_between(opened, window.start, window.end)
+        if opened.shard.end_key <= self.end_key:
+            return rows
+        end = self._rows_by_key(opened, 0, self.end_key).stop
+        return slice(rows.start, min(rows.stop, end)) if isinstance(rows, slice) else rows[rows < end]
+
+    @staticmethod
+    def _rows_by_key(opened: OpenShard, start: int, end: int) -> slice:
+        keys = opened.keys
+        if keys is None:
+            first, num = opened.shard.first_key, opened.shard.num_rows
+            return slice(min(max(start - first, 0), num), min(max(end - first, 0), num))
+        low, high = np.searchsorted(keys, (start, end))
+        return slice(int(low), int(high))
+
+    def _live(self, opened: OpenShard, rows: Rows) -> Rows:
+        """The rows without those that are deleted."""
+        shard = opened.shard
+        gone = self.deleted.within(shard.first_key, shard.end_key)
+        if not len(gone):
+            return rows
+        dead = np.zeros(shard.num_rows, np.bool_)
+        places = opened.rows_of(gone)
+        dead[places[places >= 0]] = True
+        if isinstance(rows, slice):
+            return np.flatnonzero(~dead[rows]) + rows.start
+        return rows[~dead[rows]]
+
+    def locate(self, keys: Int64s) -> list[tuple[OpenShard, Int64s, Array | None]]:
+        """Where keys lie: shards with the rows to read there, and at which places of the result they belong.
+
+        The places are None if one shard holds all, in the order asked for. Raises NotFound for a key that was never given or is deleted.
+        """
+        if not len(keys):
+            return []
+        lowest, highest = int(keys.min()), int(keys.max())
+        if lowest < 0 or highest >= self.end_key:
+            raise self._not_found(keys)
+        if self.deleted.any_among(keys):
+            raise self._not_found(keys)
+        first, last = np.searchsorted(self.first_keys, (lowest, highest), side="right") - 1
+        if first == last and first >= 0:
+            return [self._place(int(first), keys, None)]
+        order, bounds = group(keys, self.first_keys)
+        if bounds[0]:
+            raise self._not_found(keys)
+        ascending = keys[order]
+        held = np.flatnonzero(np.diff(bounds)).tolist()
+        cuts = bounds.tolist()
+        return [self._place(i, ascending[cuts[i] : cuts[i + 1]], order[cuts[i] : cuts[i + 1]]) for i in held]
+
+    def _place(self, index: int, keys: Int64s, places: Array | None) -> tuple[OpenShard, Int64s, Array | None]:
+        shard = self.shards[index]
+        opened = self.open(shard)
+        highest = int(keys.max()) if places is None else int(keys[-1])
+        if highest >= shard.end_key:
+            raise self._not_found(keys)
+        rows = opened.rows_of(keys)
+        if not shard.is_dense and (rows < 0).any():
+            raise self._not_found(keys)
+        return opened, rows, places
+
+    def present(self, keys: Int64s) -> Array:
+        """Which of the keys are live samples of this version."""
+        live = (keys >= 0) & (keys < self.end_key) & ~self.deleted.among(keys)
+        index = np.searchsorted(self.first_keys, keys, side="right") - 1
+        live &= index >= 0
+        for i in np.unique(index[live]).tolist():
+            shard = self.shards[i]
+            mine = live & (index == i)
+            live[mine & (keys >= shard.end_key)] = False
+            if not shard.is_dense:
+                mine &= keys < shard.end_key
+                live[mine] = self.open(shard).rows_of(keys[mine]) >= 0
+        return live
+
+    def live_of(self, keys: Int64s) -> Int64s:
+        """Those of the keys that are live samples. Raises NotFound for a key that was never given."""
+        if len(keys) and (int(keys.min()) < 0 or int(keys.max()) >= self.end_key):
+            raise self._not_found(keys[(keys < 0) | (keys >= self.end_key)])
+        return keys[self.present(keys)]
+
+    def _not_found(self, keys: Int64s) -> NotFound:
+        gone = keys[~self.present(keys)]
+        first = int(gone[0]) if len(gone) else int(keys[0])
+        more = f" (nor are {len(gone) - 1} others of the keys asked for)" if len(gone) > 1 else ""
+        if 0 <= first < self.end_key:
+            return NotFound(f"sample {first} of dataset '{self.head.name}' is deleted{more}")
+        return NotFound(
+            f"dataset '{self.head.name}' has no sample {first}; version {self.version} ends before {self.end_key}{more}"
+        )
+
+
+def _may_hold(shard: Shard, window: Window | None) -> bool:
+    if window is None:
+        return True
+    if window.by == "key":
+        return shard.first_key < window.end and window.start < shard.end_key
+    return shard.min_time < window.end and window.start <= shard.max_time
+
+
+def _take_keys(opened: OpenShard, rows: Rows) -> Int64s:
+    if opened.keys is not None:
+        return opened.keys[rows]
+    first = opened.shard.first_key
+    return np.arange(first + rows.start, first + rows.stop) if isinstance(rows, slice) else rows + first
+
+
+def _labels(opened: OpenShard, rows: Rows) -> Array | None:
+    return None if opened.labels is None else opened.labels[rows]
+
+
+def take(connection: sa.Connection, dataset_id: int, files: Files, *, version: int | None = None) -> Snapshot:
+    """The dataset at a version (None = the newest), as the catalog has it now.
+
+    Raises NotFound if the dataset has been removed or never had that version.
+    """
+    head = catalog.head_by_id(connection, dataset_id)
+    if head is None:
+        raise NotFound("the dataset has been removed")
+    end_key = head.end_key if version is None else _end_key(connection, head, version)
+    shards = tuple(catalog.shards(connection, dataset_id))
+    chosen = head.version if version is None else version
+    deleted = deletions.load(connection, dataset_id, chosen)
+    files.forget({shard.file for shard in shards})
+    return Snapshot(head, chosen, end_key, shards, deleted, files)
+
+
+def _end_key(connection: sa.Connection, head: Head, version: int) -> int:
+    query = sa.select(COMMITS.c.end_key).where(COMMITS.c.dataset_id == head.id, COMMITS.c.version == version)
+    found = connection.execute(query).scalar_one_or_none()
+    if found is None and version != 0:
+        raise NotFound(f"dataset '{head.name}' has no version {version}; it has 0 to {head.version}")
+    return int(found or 0)
+
+
+def version_at(connection: sa.Connection, head: Head, at: int) -> int:
+    """The version that was the newest at a moment (microseconds). Raises NotFound if the dataset did not exist then."""
+    if at < head.created_at:
+        raise NotFound(f"dataset '{head.name}' did not exist then")
+    query = sa.select(sa.func.max(COMMITS.c.version)).where(COMMITS.c.dataset_id == head.id, COMMITS.c.at <= at)
+    return int(connection.execute(query).scalar_one() or 0)

@@ -1,0 +1,1 @@
+"""HOW WELL a model holds: scores of checkpoints on windows, over time."""

@@ -1,0 +1,133 @@
+"""Scores checkpoints on windows: each (checkpoint, sample) is predicted once, however many windows overlap."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from modyn.errors import EvaluationError
+from modyn.evaluation import baselines
+from modyn.evaluation.metrics import Metric, Undefined
+from modyn.evaluation.options import Evaluation
+from modyn.policy import Policy, describe_value, name_of, to_document
+from modyn.types import Array, Int64s, Samples, Window
+
+Predict = Callable[[Int64s], Array]
+"""Outputs for keys: ``[n, classes]`` probabilities, or values ``[n]`` / ``[n, columns]``."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One metric on one window; ``value`` is None where it is undefined, and ``reason`` says why."""
+
+    window: int
+    metric: str
+    value: float | None
+    reason: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"window": self.window, "metric": self.metric, "value": self.value, "reason": self.reason}
+
+
+class Evaluator:
+    """Scores whatever predicts, on the windows of one evaluation over one dataset."""
+
+    def __init__(self, options: Evaluation, samples: Samples) -> None:
+        if samples.labels is None:
+            raise EvaluationError("the dataset has no labels, so nothing can be scored; add it with a label")
+        self.options = options
+        self.samples = baselines.in_time_order(samples)
+        self.metrics: Mapping[str, Metric] = metric_names(options.metrics)
+        times = self.samples.timestamps
+        self.windows: list[Window] = options.windows.lay_out(int(times[0]), int(times[-1])) if len(times) else []
+        edges = np.array([(w.start, w.end) for w in self.windows], dtype=np.int64).reshape(-1, 2)
+        self._rows = np.searchsorted(times, edges)
+
+    def describe(self) -> list[dict[str, int]]:
+        """The windows, for the run log."""
+        return [
+            {"start": w.start, "end": w.end, "num_samples": int(end - start)}
+            for w, (start, end) in zip(self.windows, self._rows, strict=True)
+        ]
+
+    def score(self, predict: Predict, windows: Sequence[int] | None = None) -> tuple[list[Score], int]:
+        """The scores of a predictor on some windows (None = all), and how many samples it predicted.
+
+        Raises EvaluationError if the outputs do not fit the labels.
+        """
+        chosen = range(len(self.windows)) if windows is None else windows
+        needed = np.zeros(len(self.samples) + 1, dtype=np.int64)
+        for window in chosen:
+            start, end = self._rows[window]
+            needed[start] += 1
+            needed[end] -= 1
+        rows = np.flatnonzero(np.cumsum(needed[:-1]) > 0)
+        outputs = predict(self.samples.keys[rows]) if len(rows) else np.zeros((0, 1))
+        place = np.searchsorted(rows, self._rows)
+        parts = {w: outputs[place[w, 0] : place[w, 1]] for w in chosen}
+        return [score for window in chosen for score in self._window_scores(window, parts[window])], len(rows)
+
+    def baselines(self, num_classes: int | None) -> Iterator[tuple[str, list[Score]]]:
+        """The scores of each baseline on every window; ``num_classes`` is None for real-valued labels."""
+        guesses: dict[str, Callable[[Window], Array | None]] = {
+            "no-change": lambda w: baselines.no_change(self.samples, w, num_classes),
+        }
+        if num_classes is None:
+            guesses["mean-label"] = lambda w: baselines.mean_label(self.samples, w)
+        else:
+            guesses["majority-class"] = lambda w: baselines.majority_class(self.samples, w, num_classes)
+        for name, guess in sorted(guesses.items()):
+            scores: list[Score] = []
+            for number, window in enumerate(self.windows):
+                outputs = guess(window)
+                if outputs is None:
+                    scores += [Score(number, m, None, "no sample comes before this window") for m in self.metrics]
+                else:
+                    scores += self._window_scores(number, outputs, hard=name == "no-change")
+            yield name, scores
+
+    def _window_scores(self, window: int, outputs: Array, *, hard: bool = False) -> list[Score]:
+        start, end = self._rows[window]
+        assert self.samples.labels is not None
+        labels = self.samples.labels[start:end]
+        return [self._one(window, name, metric, labels, outputs, hard) for name, metric in self.metrics.items()]
+
+    def _one(self, window: int, name: str, metric: Metric, labels: Array, outputs: Array, hard: bool) -> Score:
+        if not len(labels):
+            return Score(window, name, None, "no samples")
+        if hard and metric.needs == "probabilities":
+            return Score(window, name, None, "a repeated label is no probability")
+        try:
+            value = metric.score(labels, outputs)
+        except Undefined as reason:
+            return Score(window, name, None, str(reason))
+        except EvaluationError as error:
+            raise EvaluationError(f"{name} on window {self.windows[window]}: {error}") from error
+        except Exception as error:
+            where = f"{name} on window {self.windows[window]} ({len(labels)} samples, outputs {list(outputs.shape)})"
+            raise EvaluationError(f"{where} failed: {type(error).__name__}: {error}") from error
+        return (
+            Score(window, name, float(value))
+            if np.isfinite(value)
+            else Score(window, name, None, f"came out as {value}")
+        )
+
+
+def metric_names(metrics: Sequence[Metric]) -> dict[str, Metric]:
+    """The metrics by the names that tables show: the policy's name, with its options where two would share one."""
+    names = [name_of(type(metric)) for metric in metrics]
+    spelt = [
+        name if names.count(name) == 1 else _with_options(metric) for name, metric in zip(names, metrics, strict=True)
+    ]
+    if len(set(spelt)) < len(spelt):
+        raise EvaluationError(f"a metric is named twice with the same options: {describe_value(spelt)}")
+    return dict(zip(spelt, metrics, strict=True))
+
+
+def _with_options(policy: Policy) -> str:
+    document = to_document(policy)
+    if isinstance(document, str):
+        return document
+    name, options = next(iter(document.items()))
+    return f"{name}({', '.join(f'{k}={v}' for k, v in options.items())})"

@@ -1,0 +1,28 @@
+"""Harmonic mean of precision and recall."""
+
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+from sklearn.metrics import f1_score
+
+from modyn.evaluation.metrics import Metric, class_labels
+from modyn.types import Array
+
+
+class F1(Metric):
+    """The F1 score: the harmonic mean of precision and recall; a class never predicted and never present counts 0.
+
+    >>> import numpy as np
+    >>> round(F1(average="binary").score(np.array([0, 1, 1]), np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])), 3)
+    0.667
+    """
+
+    average: Literal["macro", "micro", "weighted", "binary"] = Field(
+        "macro", description="how the classes' scores are combined; binary = that of class 1"
+    )
+
+    def score(self, labels: Array, outputs: Array) -> float:
+        classes, scores = class_labels(labels, outputs)
+        which = None if self.average == "binary" else np.arange(scores.shape[1])
+        return float(f1_score(classes, scores.argmax(axis=1), labels=which, average=self.average, zero_division=0))

@@ -1,0 +1,193 @@
+"""A pipeline: WHEN to retrain, on WHAT, HOW, and HOW WELL it went. Read this file first: ``_loop`` is the whole system.
+
+::
+
+    Source -> Dataset.append -> Trigger.update -> Selector.select -> Trainer.fit -> ModelStore.put -> Evaluator.score
+                                     ^                                                                     |
+                                     +------------------------- inform(Round) <----------------------------+
+"""
+
+import copy
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import Field, PrivateAttr, field_validator, model_validator
+
+from modyn import config
+from modyn.errors import ModynError, RunError
+from modyn.evaluation.options import Evaluation
+from modyn.models.spec import ModelSpec
+from modyn.policy import Options, json_schema
+from modyn.run import Run
+from modyn.runlog import Observer, RunLog
+from modyn.selectors import Selector
+from modyn.selectors.all import All
+from modyn.training.options import Training
+from modyn.training.parsing import ParserSpec
+from modyn.triggers import Trigger
+from modyn.types import to_microseconds
+from modyn.workspace import Workspace, check_name
+
+if TYPE_CHECKING:  # the stations load torch, so they are imported when a run starts
+    from modyn.stations import Stations
+
+
+class Stream(Options):
+    """The part of the dataset that is replayed: the samples with ``start <= timestamp < end``."""
+
+    start: datetime | None = Field(None, description="replay samples from this time on (null = from the first)")
+    end: datetime | None = Field(None, description="replay samples before this time (null = to the last)")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.start and self.end and to_microseconds(self.end) <= to_microseconds(self.start):
+            raise ValueError("end must come after start")
+        return self
+
+
+class Pipeline(Options):
+    """One pipeline file. ``Pipeline.load("x.yaml").run()`` replays its dataset and returns a Run."""
+
+    name: str = Field(description="what runs of this pipeline are called: name-1, name-2, ...")
+    dataset: str = Field(description="the dataset to follow, as modyn data ls names it")
+    parser: ParserSpec = Field(description="turns stored samples into the model's inputs")
+    model: ModelSpec = Field(description="the network: a shipped one such as {mlp: {...}}, or your own")
+    trigger: Trigger = Field(description="WHEN to train")
+    selector: Selector = Field(default_factory=All, description="on WHAT to train")
+    training: Training = Field(default_factory=Training, description="HOW to train")
+    evaluation: Evaluation | None = Field(None, description="HOW WELL it went (null = score nothing)")
+    stream: Stream = Field(default_factory=Stream, description="the part of the dataset to replay")
+    seed: int = Field(0, ge=0, description="everything random follows from it")
+    _document: config.Document = PrivateAttr(default_factory=lambda: config.Document({}))
+
+    @field_validator("name")
+    @classmethod
+    def _nameable(cls, name: str) -> str:
+        try:
+            return check_name(name, "run")
+        except ModynError as error:
+            raise ValueError(str(error)) from None
+
+    @classmethod
+    def load(cls, path: str | Path, settings: Sequence[str] = ()) -> Self:
+        """Read a pipeline file, with ``path.to.option=value`` settings applied. Raises ConfigError with all problems."""
+        return cls.of(config.override(config.load(path), settings))
+
+    @classmethod
+    def of(cls, document: config.Document) -> Self:
+        """The pipeline that a document spells."""
+        pipeline = config.build(cls, document)
+        pipeline._document = document
+        return pipeline
+
+    @property
+    def document(self) -> config.Document:
+        """The file it was read from, as it stood then."""
+        return self._document
+
+    def to_document(self) -> dict[str, Any]:
+        """The pipeline with every option spelt out, as a run keeps it."""
+        return self.model_dump(mode="json")
+
+    def run(
+        self,
+        workspace: Workspace | str | Path | None = None,
+        *,
+        name: str | None = None,
+        observers: Sequence[Observer] = (),
+    ) -> Run:
+        """Replay the dataset: train whenever the trigger says so, score every checkpoint, write a journal of it.
+
+        ``observers`` are shown every event as it happens. Raises ModynError; what was finished until then is kept.
+        """
+        from modyn.stations import Stations
+
+        space = _workspace(workspace)
+        space.engine  # noqa: B018 - a workspace that cannot be used is found before a run is made in it
+        log = RunLog.create(space.runs, name or self.name)
+        log.observers += observers
+        with log, _ending(log):
+            stations = Stations(self._fresh(), space, log)
+            stations.begin()
+            _loop(stations)
+        return Run(log)
+
+    @classmethod
+    def resume(
+        cls, run_id: str, workspace: Workspace | str | Path | None = None, *, observers: Sequence[Observer] = ()
+    ) -> Run:
+        """Go on with a run that was stopped, failed or died, after its last finished round.
+
+        The results equal those of a run that was never interrupted. Raises RunError if it is running or finished.
+        """
+        from modyn.stations import Stations
+
+        space = _workspace(workspace)
+        log = RunLog.find(space.runs, run_id)
+        if log.status in ("running", "finished"):
+            raise RunError(f"run {log.run_id} is {log.status}: there is nothing to resume")
+        started = next(log.events("run-started"), None)
+        if started is None:
+            raise RunError(f"run {log.run_id} died before it began; start it again with: modyn run")
+        document = config.Document(started["pipeline"], Path(started["base_dir"]) / "pipeline.yaml", started["source"])
+        with log:
+            log.open(keep_until="round-finished")
+            log.observers += observers
+            with _ending(log):
+                pipeline = cls.of(document)
+                stations = Stations(pipeline._fresh(), space, log, version=started["dataset_version"])
+                state = stations.restore(list(log.events("round-finished")))
+                if state is not None:
+                    stations.pipeline.trigger.load_state_dict(state)
+                stations.begin(resumed=True)
+                _loop(stations)
+        return Run(log)
+
+    def _fresh(self) -> Self:
+        """A copy whose trigger has seen nothing yet."""
+        return copy.deepcopy(self)
+
+    @classmethod
+    def schema(cls) -> dict[str, Any]:
+        """The JSON schema of pipeline files, for editors."""
+        return json_schema(cls)
+
+
+def _loop(stations: "Stations") -> None:
+    """The whole system: follow the stream, train when the trigger says so, tell it what came of it."""
+    trigger, selector = stations.pipeline.trigger, stations.pipeline.selector
+    for batch in stations.stream():
+        for end in stations.firings(trigger, batch):
+            window, candidates = stations.open_round(end, selector.history)
+            selection = stations.select(selector, candidates)
+            fitted = stations.train(selection)
+            checkpoint = stations.store(fitted, window, selection)
+            scores = stations.evaluate(checkpoint)
+            done = stations.close_round(window, candidates, selection, checkpoint, scores)
+            trigger.inform(done)
+            stations.commit(done)
+    stations.evaluate_after_run()
+
+
+def _workspace(workspace: Workspace | str | Path | None) -> Workspace:
+    return workspace if isinstance(workspace, Workspace) else Workspace(workspace)
+
+
+@contextmanager
+def _ending(log: RunLog) -> Iterator[None]:
+    """Write down how a run ended: finished, stopped by the user, or failed and why."""
+    before = time.monotonic()
+    try:
+        yield
+    except KeyboardInterrupt:
+        log.append("run-stopped", reason="interrupted by the user")
+        raise
+    except BaseException as error:
+        log.append("run-failed", error=f"{type(error).__name__}: {error}")
+        raise
+    num_rounds = sum(1 for _ in log.events("round-finished"))
+    log.append("run-finished", num_rounds=num_rounds, seconds=time.monotonic() - before)

@@ -1,0 +1,436 @@
+"""What makes a class a pluggable policy: its name, options, docs, look-up and messages.
+
+A *role* (``Trigger``, ``Selector``, ...) is declared once, in the ``__init__.py`` of its package. A *policy* is one class in one file
+of that package; the file's name is the policy's name (``any_of.py`` is ``any-of``). Its options are its fields, its docs its docstring, its
+example a doctest. Policies outside this package are named ``package.module:Class``, ``./file.py:Class``, or by an entry point in
+the group named like the role's package (``modyn.triggers``).
+
+In a pipeline a policy is written ``name``, or ``{name: {option: value}}``.
+"""
+
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+import pkgutil
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar, Self, TypeVar, cast
+
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError, ValidationInfo
+from pydantic_core import InitErrorDetails, PydanticCustomError, PydanticUndefined, core_schema
+
+from modyn.errors import ConfigError, NotFound, Problem, did_you_mean
+
+
+class Options(BaseModel):
+    """A set of options: unknown names are refused, values are checked against their bounds, nothing changes later."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        arbitrary_types_allowed=True,
+        validate_default=True,
+        hide_input_in_errors=True,
+        ser_json_inf_nan="constants",
+    )
+    short: ClassVar[Mapping[str, Any] | None] = None
+    """JSON schema of a shorter way to write these options, where a validator accepts one."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> Any:
+        full = handler(schema)
+        return full if cls.short is None else {"anyOf": [dict(cls.short), handler.resolve_ref_schema(full)]}
+
+
+def is_role(cls: type["Policy"]) -> bool:
+    """Whether the class declares a role, as opposed to being a policy that fills one."""
+    return bool(cls.__dict__.get("role"))
+
+
+class Policy(Options):
+    """One pluggable decision of a pipeline. Subclass it with ``role="..."`` to declare a new role."""
+
+    role: ClassVar[str] = ""
+    role_class: ClassVar[type["Policy"]]
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        if "role" in cls.__dict__ and cls.role:
+            cls.role_class = cls
+            _ROLES[cls.role] = cls
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        if not is_role(cls):
+            return handler(source)
+        return core_schema.with_info_plain_validator_function(
+            lambda value, info: _from_document(cls, value, info),
+            serialization=core_schema.plain_serializer_function_ser_schema(to_document),
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> Any:
+        return {_ROLE_MARK: cls.role} if is_role(cls) else super().__get_pydantic_json_schema__(schema, handler)
+
+    def __str__(self) -> str:
+        return describe_value(to_document(self))
+
+
+_ROLES: dict[str, type[Policy]] = {}
+_ROLELESS = ("cli", "reports", "server")
+"""Packages that only use policies, and import much."""
+_ROLE_MARK = "x-modyn-role"
+P = TypeVar("P", bound=Policy)
+M = TypeVar("M", bound=BaseModel)
+
+
+@cache
+def roles() -> Mapping[str, type[Policy]]:
+    """Every role of Modyn by its name, found by importing the packages (none of them loads torch)."""
+    import modyn
+
+    for module in pkgutil.walk_packages(modyn.__path__, "modyn."):
+        if module.ispkg and module.name.split(".")[1] not in _ROLELESS:
+            importlib.import_module(module.name)
+    return dict(sorted(_ROLES.items()))
+
+
+def name_of(policy: type[Policy]) -> str:
+    """The name by which a pipeline file asks for the policy: its file's name, or ``module:Class`` outside Modyn."""
+    module, _, file = policy.__module__.rpartition(".")
+    if module == policy.role_class.__module__:
+        return file.replace("_", "-")
+    origin = getattr(sys.modules.get(policy.__module__), "__modyn_file__", None)
+    return f"{origin or policy.__module__}:{policy.__qualname__}"
+
+
+def _policy_in(role: type[P], module: ModuleType) -> type[P] | None:
+    """The one class in the module that fills the role; None if there is none."""
+    found = [
+        member
+        for name, member in vars(module).items()
+        if inspect.isclass(member)
+        and issubclass(member, role)
+        and member.__module__ == module.__name__
+        and not name.startswith("_")
+    ]
+    return found[0] if found else None
+
+
+def policies(role: type[P]) -> Mapping[str, type[P]]:
+    """Every policy that fills a role, by name: those in Modyn's package and those of entry points."""
+    package = sys.modules[role.__module__]
+    found: dict[str, type[P]] = {}
+    for module in pkgutil.iter_modules(package.__path__):
+        cls = _policy_in(role, importlib.import_module(f"{package.__name__}.{module.name}"))
+        if cls is not None:
+            found[module.name.replace("_", "-")] = cls
+    for point in importlib.metadata.entry_points(group=package.__name__):
+        found[point.name] = cast(type[P], point.load())
+    return dict(sorted(found.items()))
+
+
+def find(role: type[P], name: str, base_dir: Path | None = None) -> type[P]:
+    """The policy class of that name.
+
+    Raises NotFound, naming the nearest known name, if there is none; ConfigError if the class does not fill the role.
+    """
+    if ":" in name:
+        cls = Importable(name, base_dir).load()
+        if not (inspect.isclass(cls) and issubclass(cls, role)):
+            raise ConfigError(f"{name} is not a {role.role}: it must be a subclass of modyn's {role.__name__}")
+        return cls
+    package = role.__module__
+    file = name.replace("-", "_")
+    if re.fullmatch(r"[a-z][a-z0-9-]*", name) and importlib.util.find_spec(f"{package}.{file}") is not None:
+        cls = _policy_in(role, importlib.import_module(f"{package}.{file}"))
+        if cls is not None:
+            return cls
+    for point in importlib.metadata.entry_points(group=package, name=name):
+        return cast(type[P], point.load())
+    raise NotFound(f"no {role.role} is named '{name}'. {did_you_mean(name, policies(role))}")
+
+
+def split(document: Any, what: str) -> tuple[str, dict[str, Any]]:
+    """Name and options of ``name`` or ``{name: options}``. Raises ValueError if it is neither."""
+    if isinstance(document, str):
+        return document, {}
+    if isinstance(document, Mapping) and len(document) == 1:
+        name, options = next(iter(document.items()))
+        if isinstance(name, str) and (options is None or isinstance(options, Mapping)):
+            return name, dict(options or {})
+    raise ValueError(
+        f"a {what} is written as its name, or as {{name: {{option: value}}}}; got {describe_value(document)}"
+    )
+
+
+def build(role: type[P], document: Any, *, base_dir: Path | None = None) -> P:
+    """Build a policy from ``name`` or ``{name: {option: value}}``.
+
+    Raises ConfigError with a problem for each thing that is wrong.
+    """
+    try:
+        return _build(role, document, base_dir)
+    except ValidationError as error:
+        raise ConfigError(problems_of(error, None, prefix=(role.role,))) from None
+
+
+def _from_document(role: type[P], document: Any, info: ValidationInfo) -> P:
+    return _build(role, document, (info.context or {}).get("base_dir"))
+
+
+def _build(role: type[P], document: Any, base_dir: Path | None) -> P:
+    if isinstance(document, role):
+        return document
+    try:
+        name, options = split(document, role.role)
+        cls = find(role, name, base_dir)
+    except (ValueError, NotFound, ConfigError) as error:
+        named = isinstance(document, Mapping) and len(document) == 1
+        raise _failure(str(error), (str(next(iter(document))),) if named else (), document) from None
+    return validate(cls, options, base_dir=base_dir, prefix=(name,))
+
+
+def validate(cls: type[M], options: Any, *, base_dir: Path | None, prefix: tuple[str | int, ...] = ()) -> M:
+    """Build options from a document, with every problem's path below ``prefix``. Raises pydantic's ValidationError."""
+    try:
+        return cls.model_validate(options, context={"base_dir": base_dir})
+    except ValidationError as error:
+        details: list[InitErrorDetails] = [
+            InitErrorDetails(type=_custom(message), loc=(*prefix, *loc), input=value)
+            for loc, message, value in _problems(error, cls)
+        ]
+        raise ValidationError.from_exception_data(cls.__name__, details) from None
+
+
+def _custom(message: str) -> PydanticCustomError:
+    return PydanticCustomError("modyn", "{message}", {"message": message})  # type: ignore[type-arg, unused-ignore]
+
+
+def _failure(message: str, loc: tuple[str | int, ...], value: Any) -> ValidationError:
+    return ValidationError.from_exception_data(
+        "policy", [InitErrorDetails(type=_custom(message), loc=loc, input=value)]
+    )
+
+
+_Problem = tuple[tuple[str | int, ...], str, Any]
+
+
+def _problems(error: ValidationError, cls: type[BaseModel] | None) -> Iterator[_Problem]:
+    for detail in error.errors(include_url=False):
+        loc = tuple(detail["loc"])
+        if detail["type"] == "extra_forbidden" and cls is not None:
+            known = [f.alias or name for name, f in cls.model_fields.items()]
+            yield loc, f"no option is named '{loc[-1]}' here. {did_you_mean(str(loc[-1]), known)}", detail["input"]
+        elif detail["type"] == "missing":
+            yield loc, "is required but missing", detail["input"]
+        elif detail["type"] in ("modyn", "value_error", "assertion_error"):
+            yield loc, detail["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, "), detail["input"]
+        else:
+            message = detail["msg"][:1].lower() + detail["msg"][1:]
+            yield loc, f"{message}; got {describe_value(detail['input'])}", detail["input"]
+
+
+def problems_of(
+    error: ValidationError, cls: type[BaseModel] | None, *, prefix: tuple[str | int, ...] = ()
+) -> list[Problem]:
+    """The problems in pydantic's error, in Modyn's words, each once."""
+    found: dict[tuple[str, str], Problem] = {}
+    for loc, message, _ in _problems(error, cls):
+        path = ".".join(str(part) for part in (*prefix, *loc))
+        found.setdefault((path, message), Problem(path=path, message=message))
+    return list(found.values())
+
+
+def to_document(policy: Policy) -> Any:
+    """The policy as a pipeline file writes it, with every option spelt out."""
+    options = policy.model_dump(mode="json")
+    return {name_of(type(policy)): options} if options else name_of(type(policy))
+
+
+def describe_value(value: Any) -> str:
+    """A value as an error message shows it: as YAML would, and never long.
+
+    >>> describe_value({"every": {"samples": 0}})
+    '{every: {samples: 0}}'
+    """
+    if isinstance(value, Mapping):
+        text = "{" + ", ".join(f"{k}: {describe_value(v)}" for k, v in value.items()) + "}"
+    elif isinstance(value, list | tuple):
+        text = "[" + ", ".join(describe_value(v) for v in value) + "]"
+    elif isinstance(value, str):
+        text = repr(value)
+    else:
+        text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+@dataclass(frozen=True)
+class Importable:
+    """A name that user code gives an object: ``package.module:name``, or ``./file.py:name`` beside the pipeline file.
+
+    Picklable: a worker process imports the object again.
+    """
+
+    name: str
+    base_dir: Path | None = None
+
+    def load(self) -> Any:
+        """The object itself. Raises ConfigError if the module, the file or the name does not exist or fails to import."""
+        module_name, _, attribute = self.name.rpartition(":")
+        if not module_name or not attribute:
+            raise ConfigError(f"'{self.name}' is neither 'package.module:name' nor './file.py:name'")
+        module = self._module(module_name)
+        found: Any = module
+        for part in attribute.split("."):
+            if not hasattr(found, part):
+                public = [name for name in vars(module) if not name.startswith("_")]
+                raise ConfigError(f"'{module_name}' has nothing named '{part}'. {did_you_mean(part, public)}")
+            found = getattr(found, part)
+        return found
+
+    @property
+    def file(self) -> Path | None:
+        """The Python file, if the object is named by one."""
+        module_name = self.name.rpartition(":")[0]
+        if not module_name.endswith(".py"):
+            return None
+        return ((self.base_dir or Path.cwd()) / module_name).resolve()
+
+    def _module(self, name: str) -> ModuleType:
+        try:
+            return _load_file(self.file, name) if self.file is not None else importlib.import_module(name)
+        except ConfigError:
+            raise
+        except Exception as error:
+            raise ConfigError(f"importing '{name}' failed: {type(error).__name__}: {error}") from error
+
+    def __str__(self) -> str:
+        return self.name
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.with_info_plain_validator_function(
+            cls._validate, serialization=core_schema.to_string_ser_schema()
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> Any:
+        return {"type": "string", "pattern": "^.+:[A-Za-z_][A-Za-z0-9_.]*$"}
+
+    @classmethod
+    def _validate(cls, value: Any, info: ValidationInfo) -> Self:
+        if isinstance(value, cls):
+            return value
+        if isinstance(value, str) and ":" in value:
+            return cls(value, (info.context or {}).get("base_dir"))
+        raise ValueError(f"must be 'package.module:name' or './file.py:name'; got {describe_value(value)}")
+
+
+def _load_file(path: Path, origin: str) -> ModuleType:
+    """Import a Python file by path; the same unchanged file is imported once in a process."""
+    if not path.is_file():
+        raise ConfigError(f"there is no file {path}")
+    stat = path.stat()
+    name = f"modyn_file_{path.stem}_{abs(hash((str(path), stat.st_mtime_ns, stat.st_size))):x}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"{path} cannot be imported: its name must end in .py")
+    module = importlib.util.module_from_spec(spec)
+    module.__modyn_file__ = origin  # type: ignore[attr-defined]
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptionDoc:
+    """One option of a policy, as ``modyn policies`` prints it."""
+
+    name: str
+    type: str
+    default: str
+    description: str
+
+
+def option_docs(cls: type[BaseModel]) -> list[OptionDoc]:
+    """The documented options of a policy, in the order of its fields."""
+    docs = []
+    for name, field in cls.model_fields.items():
+        default = "required" if field.is_required() else describe_value(field.get_default(call_default_factory=True))
+        if field.default is not PydanticUndefined and isinstance(field.default, Policy):
+            default = str(field.default)
+        annotation = getattr(field.annotation, "__name__", None) if inspect.isclass(field.annotation) else None
+        text = annotation or str(field.annotation).replace("typing.", "")
+        text = re.sub(r"\b(?:[a-z_]+\.)+([A-Za-z])", r"\1", text)
+        docs.append(OptionDoc(name=name, type=text, default=default, description=field.description or ""))
+    return docs
+
+
+def example_of(cls: type[Policy]) -> str:
+    """The doctest in a policy's docstring, dedented; empty if there is none."""
+    lines = inspect.cleandoc(cls.__doc__ or "").splitlines()
+    starts = [number for number, line in enumerate(lines) if line.lstrip().startswith(">>>")]
+    return inspect.cleandoc("\n".join(lines[starts[0] :])) if starts else ""
+
+
+def prose_of(cls: type[Policy]) -> str:
+    """A policy's docstring without its example, dedented."""
+    lines = inspect.cleandoc(cls.__doc__ or "").splitlines()
+    starts = [number for number, line in enumerate(lines) if line.lstrip().startswith(">>>")]
+    return "\n".join(lines[: starts[0]] if starts else lines).strip()
+
+
+def summary_of(cls: type[Policy]) -> str:
+    """The first line of a policy's docstring."""
+    return inspect.cleandoc(cls.__doc__ or "").partition("\n")[0]
+
+
+def json_schema(cls: type[BaseModel]) -> dict[str, Any]:
+    """JSON schema (2020-12) of a set of options, with every policy that can stand in it, for editors."""
+    schema = cls.model_json_schema()
+    definitions = schema.setdefault("$defs", {})
+    for role_name, role in roles().items():
+        choices: list[Any] = [
+            {"enum": list(policies(role))},
+            {"type": "string", "pattern": "^.+:[A-Za-z_][A-Za-z0-9_.]*$"},
+        ]
+        for name, policy in policies(role).items():
+            options = policy.model_json_schema()
+            definitions.update(options.pop("$defs", {}))
+            choices.append(
+                {
+                    "type": "object",
+                    "properties": {name: {"anyOf": [options, {"type": "null"}]}},
+                    "required": [name],
+                    "additionalProperties": False,
+                    "description": summary_of(policy),
+                }
+            )
+        definitions[role_name] = {"anyOf": choices}
+    referring = _refer(schema)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **referring}
+
+
+def _refer(schema: Any) -> Any:
+    """The schema with each role's mark turned into a reference to the role's definition."""
+    if isinstance(schema, list):
+        return [_refer(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {key: _refer(value) for key, value in schema.items() if key != _ROLE_MARK}
+    if _ROLE_MARK in schema:
+        found["$ref"] = f"#/$defs/{schema[_ROLE_MARK]}"
+    return found

@@ -1,0 +1,486 @@
+"""One run, read back from its journal as tables.
+
+Every table is a pandas DataFrame built from the run's events alone, so a run that is still going, was stopped, failed or lost
+its process can be read like a finished one: it has the rounds that it has. Times are UTC datetimes, intervals are half-open, an
+undefined score is NaN with its reason beside it, and a round that was begun again after a crash counts once, as it was
+begun last.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modyn.errors import NotFound, did_you_mean
+from modyn.runlog import Event, RunLog
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+STATIONS = ("trigger", "select", "load", "train", "evaluate", "store")
+COMPOSITES = ("active", "trained", "never-retrained")
+"""The models made of the run's checkpoints: its two composites, and its first checkpoint never retrained."""
+TABLES = (
+    "rounds",
+    "evaluations",
+    "costs",
+    "epochs",
+    "triggers",
+    "selections",
+    "composite",
+    "windows",
+    "scores",
+    "warnings",
+)
+Score = tuple[float, str | None]
+
+
+class Run:
+    """A run's tables, from the journal as it stands when the object is made; make another one to see what came since.
+
+    ``started`` holds the fields of the ``run-started`` event (seed, versions, git, dataset, ...), ``pipeline`` the resolved document.
+    """
+
+    def __init__(self, log: RunLog) -> None:
+        self.log = log
+        self._all = list(log.events())
+        self._events = _without_abandoned_attempts(self._all)
+
+    @property
+    def id(self) -> str:
+        return self.log.run_id
+
+    @property
+    def name(self) -> str:
+        """The pipeline's name; the run's id if the journal does not have it."""
+        return str(self.pipeline.get("name") or self.id)
+
+    @property
+    def status(self) -> str:
+        """``running``, ``finished``, ``stopped``, ``failed``, or ``interrupted`` (its process died)."""
+        return self.log.status
+
+    @property
+    def why(self) -> str:
+        """Why the run stopped or failed; empty if it did neither."""
+        for event in reversed(self._all):
+            if event.kind in ("run-stopped", "run-failed"):
+                return str(event.fields.get("reason" if event.kind == "run-stopped" else "error") or "")
+            if event.kind in ("run-finished", "run-started"):
+                break
+        return ""
+
+    @cached_property
+    def started(self) -> Mapping[str, Any]:
+        """The fields of the last ``run-started`` event; empty if the run never started."""
+        return self._last("run-started")
+
+    @property
+    def pipeline(self) -> Mapping[str, Any]:
+        return self.started.get("pipeline") or {}
+
+    @property
+    def metrics(self) -> Mapping[str, bool]:
+        """Each metric's name, in the pipeline's order, and whether higher values are better."""
+        known = {str(m["name"]): bool(m.get("higher_is_better", True)) for m in self.started.get("metrics") or ()}
+        for metric in self.evaluations["metric"].unique():
+            known.setdefault(str(metric), True)
+        return known
+
+    @property
+    def num_rounds(self) -> int:
+        """How many rounds are done."""
+        return len({e.round for e in self._events if e.kind == "round-finished"})
+
+    @property
+    def seconds(self) -> float:
+        """Seconds spent in all stations so far."""
+        return float(self.costs["seconds"].sum())
+
+    @property
+    def retraining_seconds(self) -> float:
+        """Seconds spent in all stations but ``evaluate``: what keeping the model up to date costs."""
+        costs = self.costs
+        return float(costs.loc[costs["station"] != "evaluate", "seconds"].sum())
+
+    @cached_property
+    def rounds(self) -> "pd.DataFrame":
+        """A row a round.
+
+        round, finished, started_at (wall clock), trigger, start_key, end_key, start_time, end_time, data_until, num_samples (arrived),
+        num_candidates, num_selected, num_trained, num_steps, epochs, loss, checkpoint, parent, device, peak_memory_bytes, size_bytes,
+        first_step_s, seconds_<station> for each station, seconds (their sum), score_<metric> (the newest window that ends at or
+        before the round's data).
+        """
+        import pandas as pd
+
+        costs = self.costs
+        spent = costs.groupby(["round", "station"])["seconds"].sum().to_dict() if len(costs) else {}
+        rows = []
+        for number, events in sorted(self._by_round().items()):
+            scores = _fields(events, "round-finished").get("scores") or {}
+            named = {f"score_{metric}": _number(scores.get(metric)) for metric in self.metrics}
+            rows.append(_round_row(number, events, spent) | named)
+        table = pd.DataFrame(
+            rows, columns=[*_ROUND_COLUMNS, *(f"score_{metric}" for metric in self.metrics)], dtype=object
+        )
+        for column in ("start_time", "end_time", "data_until", "started_at"):
+            table[column] = _times(table[column])
+        measured = [c for c in table.columns if c.startswith(("seconds", "score_")) or c in ("loss", "first_step_s")]
+        return table.astype(dict.fromkeys(_ROUND_COUNTS, "Int64") | dict.fromkeys(measured, "float64"))
+
+    @cached_property
+    def windows(self) -> "pd.DataFrame":
+        """A row an evaluation window: window (its number), start, end (half-open), num_samples."""
+        import pandas as pd
+
+        rows = self._last("windows").get("windows") or []
+        table = pd.DataFrame(rows, columns=["start", "end", "num_samples"])
+        table.insert(0, "window", range(len(table)))
+        table["start"], table["end"] = _times(table["start"]), _times(table["end"])
+        return table.astype({"window": "int64", "num_samples": "Int64"})
+
+    @cached_property
+    def evaluations(self) -> "pd.DataFrame":
+        """A row a score: round, checkpoint (or None), baseline (or None), window, start, end, metric, value (NaN = undefined), reason."""
+        import pandas as pd
+
+        columns = ["round", "checkpoint", "baseline", "window", "metric", "value", "reason"]
+        round_of = self._round_of_checkpoint
+        rows = []
+        for event in self._of("evaluated"):
+            checkpoint, baseline = event.fields.get("checkpoint"), event.fields.get("baseline")
+            number = round_of.get(checkpoint, event.round) if checkpoint is not None else None
+            for score in event.fields.get("scores") or ():
+                value = _number(score.get("value"))
+                rows.append(
+                    (number, checkpoint, baseline, score["window"], score["metric"], value, score.get("reason"))
+                )
+        table = pd.DataFrame(rows, columns=columns, dtype=object)
+        table = table.drop_duplicates(["checkpoint", "baseline", "window", "metric"], keep="last", ignore_index=True)
+        table = table.astype({"round": "Int64", "window": "int64", "value": "float64"})
+        return _with_borders(table, self.windows)
+
+    @cached_property
+    def costs(self) -> "pd.DataFrame":
+        """A row an expense: round (missing = outside rounds), station, seconds, num_samples."""
+        import pandas as pd
+
+        rows = [
+            (e.round, e.fields.get("station"), _number(e.fields.get("seconds")), e.fields.get("num_samples"))
+            for e in self._of("cost")
+        ]
+        known = {(number, station) for number, station, _, _ in rows}
+        for event in self._of("round-finished"):
+            for station, seconds in (event.fields.get("costs") or {}).items():
+                if (event.round, station) not in known:
+                    rows.append((event.round, station, _number(seconds), None))
+        table = pd.DataFrame(rows, columns=["round", "station", "seconds", "num_samples"], dtype=object)
+        return table.astype({"round": "Int64", "seconds": "float64", "num_samples": "Int64"})
+
+    @cached_property
+    def epochs(self) -> "pd.DataFrame":
+        """A row an epoch: round, epoch, at, loss, num_samples, samples_per_s, seconds.<part>, and what the trainer adds."""
+        return self._flat("epoch", ["round", "epoch", "at", "loss", "num_samples", "samples_per_s"])
+
+    @cached_property
+    def triggers(self) -> "pd.DataFrame":
+        """A row a check of the trigger: key, timestamp, and the numbers that it gave (nested ones as ``outer.inner``)."""
+        table = self._flat("trigger-checked", ["round", "at", "key", "timestamp"])
+        table["timestamp"] = _times(table["timestamp"])
+        return table
+
+    @cached_property
+    def selections(self) -> "pd.DataFrame":
+        """A row a selection: round, selector, num_candidates, num_selected, oldest, newest, labels (a dict), new_share."""
+        import pandas as pd
+
+        columns = ["round", "selector", "num_candidates", "num_selected", "oldest", "newest", "labels", "new_share"]
+        rows = [{"round": e.round, **e.fields} for e in self._of("selected")]
+        table = pd.DataFrame(rows, columns=columns, dtype=object)
+        table["oldest"], table["newest"] = _times(table["oldest"]), _times(table["newest"])
+        counts = dict.fromkeys(("round", "num_candidates", "num_selected"), "Int64")
+        return table.astype(counts | {"new_share": "float64"})
+
+    @cached_property
+    def composite(self) -> "pd.DataFrame":
+        """What each model scored in each window: those of ``COMPOSITES``, and the baselines that need no training.
+
+        model, window, start, end, checkpoint and round (None where there is no checkpoint yet, and for baselines), metric,
+        value (NaN = undefined), reason. ``never-retrained`` is the first checkpoint, in the windows where there is an active one.
+        """
+        import pandas as pd
+
+        scores = self._score_of()
+        rows: list[tuple[Any, ...]] = []
+        for model, checkpoints in self._composite_checkpoints().items():
+            for window, checkpoint in enumerate(checkpoints):
+                number = self._round_of_checkpoint.get(checkpoint) if checkpoint else None
+                for metric in self.metrics:
+                    value, reason = _score(scores, model, checkpoint, window, metric)
+                    rows.append((model, window, checkpoint, number, metric, value, reason))
+        columns = ["model", "window", "checkpoint", "round", "metric", "value", "reason"]
+        table = pd.DataFrame(rows, columns=columns, dtype=object)
+        table = table.astype({"window": "int64", "round": "Int64", "value": "float64"})
+        return _with_borders(table, self.windows)
+
+    @cached_property
+    def scores(self) -> "pd.DataFrame":
+        """A row a model and metric: model, metric, higher_is_better, mean, num_windows (in the mean), num_undefined (left out).
+
+        The mean goes over the windows in which the run has an active checkpoint, for every model, so that means can be compared.
+        """
+        return self.scores_over(self.active_windows)
+
+    @property
+    def active_windows(self) -> Sequence[int]:
+        """The numbers of the windows in which the run has an active checkpoint."""
+        return [w for w, checkpoint in enumerate(self._composite_checkpoints()["active"]) if checkpoint is not None]
+
+    def scores_over(self, windows: Iterable[int]) -> "pd.DataFrame":
+        """``scores``, with the mean taken over these windows."""
+        import pandas as pd
+
+        table = self.composite
+        table = table[table["window"].isin(list(windows))]
+        found = {key: group["value"] for key, group in table.groupby(["model", "metric"], sort=False)}
+        rows = []
+        for model in self._composite_checkpoints():
+            for metric, higher in self.metrics.items():
+                values = found.get((model, metric), pd.Series(dtype="float64"))
+                defined = int(values.notna().sum())
+                rows.append((model, metric, higher, float(values.mean()), defined, len(values) - defined))
+        return pd.DataFrame(
+            rows, columns=["model", "metric", "higher_is_better", "mean", "num_windows", "num_undefined"]
+        )
+
+    @cached_property
+    def warnings(self) -> "pd.DataFrame":
+        """A row a warning: at, round, message."""
+        import pandas as pd
+
+        rows = [(e.at, e.round, str(e.fields.get("message", ""))) for e in self._all if e.kind == "warning"]
+        table = pd.DataFrame(rows, columns=["at", "round", "message"], dtype=object)
+        table["at"] = _times(table["at"])
+        return table.astype({"round": "Int64"})
+
+    def to_arrow(self, table: str) -> "pa.Table":
+        """One of ``TABLES`` for Arrow; dicts are written as JSON text. Raises NotFound for another name."""
+        import pandas as pd
+        import pyarrow as pa
+
+        if table not in TABLES:
+            raise NotFound(f"a run has no table '{table}'. {did_you_mean(table, TABLES)}")
+        frame: pd.DataFrame = getattr(self, table).copy()
+        for column in frame.columns:
+            if frame[column].dtype == object:
+                texts = [v if v is None or isinstance(v, str) else _as_text(v) for v in frame[column]]
+                frame[column] = pd.array(texts, dtype="string")
+        return pa.Table.from_pandas(frame, preserve_index=False)
+
+    def report(self, path: str | Path) -> Path:
+        """Write the run's report, one HTML file that needs no network, and return its path."""
+        from modyn.reports import write_report
+
+        return write_report([self], path)
+
+    def __repr__(self) -> str:
+        lines = [f"{self.id} ({self.name}): {self.status}, {_count(self.num_rounds, 'round')}, {self.seconds:.1f} s"]
+        for model, texts in self._headline():
+            lines.append(f"  {model:<16}" + "   ".join(f"{metric} {value}" for metric, value in texts))
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{escape(metric)}</th>" for metric in self.metrics)
+        body = "".join(
+            f"<tr><th>{escape(model)}</th>" + "".join(f"<td>{escape(value)}</td>" for _, value in texts) + "</tr>"
+            for model, texts in self._headline()
+        )
+        title = f"<b>{escape(self.id)}</b> ({escape(self.name)}): {self.status}, {_count(self.num_rounds, 'round')}"
+        return f"<p>{title}, {self.seconds:.1f} s</p><table><tr><th>mean over windows</th>{head}</tr>{body}</table>"
+
+    def _headline(self) -> list[tuple[str, list[tuple[str, str]]]]:
+        """Each model with the text of its mean scores."""
+        found: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        for row in self.scores.itertuples():
+            text = f"{row.mean:.3f}" if row.num_windows else "undefined"
+            found[str(row.model)].append((str(row.metric), text))
+        return list(found.items())
+
+    def _of(self, kind: str) -> list[Event]:
+        return [event for event in self._events if event.kind == kind]
+
+    def _last(self, kind: str) -> Mapping[str, Any]:
+        return next((event.fields for event in reversed(self._events) if event.kind == kind), {})
+
+    def _by_round(self) -> Mapping[int, list[Event]]:
+        """The events of each round that was started."""
+        found: dict[int, list[Event]] = {e.round: [] for e in self._of("round-started") if e.round is not None}
+        for event in self._events:
+            if event.round in found:
+                found[event.round].append(event)
+        return found
+
+    @cached_property
+    def _round_of_checkpoint(self) -> Mapping[str, int]:
+        """Checkpoint id to round, in order of rounds."""
+        found = {
+            str(e.fields["checkpoint"]): e.round
+            for kind in ("stored", "round-finished")
+            for e in self._of(kind)
+            if e.fields.get("checkpoint") is not None and e.round is not None
+        }
+        return dict(sorted(found.items(), key=lambda item: item[1]))
+
+    def _score_of(self) -> Mapping[tuple[str | None, int, str], Score]:
+        """(checkpoint or baseline, window, metric) to score."""
+        table = self.evaluations
+        who = table["checkpoint"].where(table["checkpoint"].notna(), table["baseline"])
+        keys = zip(who, table["window"], table["metric"], strict=True)
+        return dict(zip(keys, zip(table["value"], table["reason"], strict=True), strict=True))
+
+    def _composite_checkpoints(self) -> Mapping[str, list[str | None]]:
+        """For each model, the checkpoint that stands for it in each window."""
+        event, count = self._last("composite"), len(self.windows)
+        active, trained = (list(event.get(name) or ())[:count] for name in ("active", "trained"))
+        if not event:
+            active, trained = self._derived_composite()
+        active, trained = (c + [None] * (count - len(c)) for c in (active, trained))
+        first = next(iter(self._round_of_checkpoint), None)
+        never = [first if checkpoint is not None else None for checkpoint in active]
+        baselines = self.evaluations["baseline"].dropna().unique()
+        return dict(zip(COMPOSITES, (active, trained, never), strict=True)) | {
+            str(b): [None] * count for b in baselines
+        }
+
+    def _derived_composite(self) -> tuple[list[str | None], list[str | None]]:
+        """The composite models of a run that ended before it wrote them down: the newest checkpoint made from data before each window."""
+        done = [e.fields for e in self._of("round-finished") if e.fields.get("data_until") is not None]
+        borders = sorted((int(f["data_until"]), str(f["checkpoint"])) for f in done if f.get("checkpoint") is not None)
+        active: list[str | None] = []
+        trained: list[str | None] = []
+        for window in self._last("windows").get("windows") or ():
+            before = sum(border <= window["start"] for border, _ in borders)
+            active.append(borders[before - 1][1] if before else None)
+            trained.append(borders[min(before, len(borders) - 1)][1] if borders else None)
+        return active, trained
+
+    def _flat(self, kind: str, columns: list[str]) -> "pd.DataFrame":
+        """The events of a kind with nested fields as ``outer.inner`` columns; the given columns come first and are always there."""
+        import pandas as pd
+
+        rows = [{"round": e.round, "at": e.at, **_flatten(e.fields)} for e in self._of(kind)]
+        table = pd.DataFrame(rows)
+        table = table.reindex(columns=[*columns, *(c for c in table.columns if c not in columns)])
+        table["at"] = _times(table["at"])
+        return table.astype({"round": "Int64"})
+
+
+_ROUND_COUNTS = ("round", "start_key", "end_key", "num_samples", "num_candidates", "num_selected", "num_trained", "num_steps", "epochs", "peak_memory_bytes", "size_bytes")  # fmt: skip
+_ROUND_COLUMNS = (
+    "round", "finished", "started_at", "trigger", "start_key", "end_key", "start_time", "end_time", "data_until", "num_samples",
+    "num_candidates", "num_selected", "num_trained", "num_steps", "epochs", "loss", "checkpoint", "parent", "device",
+    "peak_memory_bytes", "size_bytes", "first_step_s", *(f"seconds_{station}" for station in STATIONS), "seconds",
+)  # fmt: skip
+
+
+def _without_abandoned_attempts(events: Sequence[Event]) -> list[Event]:
+    """The events, less those of a round's attempts that were begun again later."""
+    begun: dict[int, list[int]] = defaultdict(list)
+    for event in events:
+        if event.kind == "round-started" and event.round is not None:
+            begun[event.round].append(event.seq)
+    again = {number: (seqs[0], seqs[-1]) for number, seqs in begun.items() if len(seqs) > 1}
+    if not again:
+        return list(events)
+    return [e for e in events if e.round not in again or not again[e.round][0] <= e.seq < again[e.round][1]]
+
+
+def _round_row(number: int, events: Sequence[Event], spent: Mapping[Any, float]) -> dict[str, Any]:
+    """One row of the table of rounds, less the scores."""
+    begun, selected, trained = (_fields(events, kind) for kind in ("round-started", "selected", "trained"))
+    stored, finished = _fields(events, "stored"), _fields(events, "round-finished")
+    seconds = {f"seconds_{station}": float(spent.get((number, station), 0.0)) for station in STATIONS}
+    others = sum(value for (owner, station), value in spent.items() if owner == number and station not in STATIONS)
+    row = {
+        name: begun.get(name) for name in ("trigger", "start_key", "end_key", "start_time", "end_time", "num_samples")
+    }
+    row.update({name: selected.get(name) for name in ("num_candidates", "num_selected")})
+    row.update(
+        {
+            name: trained.get(name)
+            for name in ("num_steps", "loss", "parent", "device", "peak_memory_bytes", "first_step_s")
+        }
+    )
+    return row | seconds | {
+        "round": number,
+        "finished": bool(finished),
+        "started_at": next(e.at for e in events if e.kind == "round-started"),
+        "data_until": finished.get("data_until"),
+        "num_trained": trained.get("num_samples"),
+        "epochs": sum(e.kind == "epoch" for e in events),
+        "checkpoint": stored.get("checkpoint") or finished.get("checkpoint"),
+        "size_bytes": stored.get("size_bytes"),
+        "seconds": sum(seconds.values()) + others,
+    }  # fmt: skip
+
+
+def _fields(events: Sequence[Event], kind: str) -> Mapping[str, Any]:
+    return next((event.fields for event in reversed(events) if event.kind == kind), {})
+
+
+def _score(scores: Mapping[Any, Score], model: str, checkpoint: str | None, window: int, metric: str) -> Score:
+    """What stands for a model in a window, with the reason if that is nothing."""
+    is_baseline = model not in COMPOSITES
+    if checkpoint is None and not is_baseline:
+        return float("nan"), "no checkpoint yet"
+    value, reason = scores.get((model if is_baseline else checkpoint, window, metric), (float("nan"), "not evaluated"))
+    return value, reason or ("not given" if value != value else None)
+
+
+def _with_borders(table: "pd.DataFrame", windows: "pd.DataFrame") -> "pd.DataFrame":
+    """The table with ``start`` and ``end`` of its windows put after ``window``."""
+    borders = windows.set_index("window")
+    place = list(table.columns).index("window")
+    for offset, name in enumerate(("start", "end"), start=1):
+        table.insert(place + offset, name, borders[name].reindex(table["window"]).array)
+    return table
+
+
+def _times(values: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Microseconds, with None for missing ones, as UTC datetimes (at the resolution of microseconds, so any year fits)."""
+    import numpy as np
+    import pandas as pd
+
+    moments = [np.datetime64("NaT") if pd.isna(v) else np.datetime64(int(v), "us") for v in values]
+    return pd.Series(np.array(moments, dtype="datetime64[us]"), index=values.index).dt.tz_localize("UTC")
+
+
+def _number(value: Any) -> float:
+    """The value as a float; NaN for None and for what is not a number."""
+    try:
+        return float("nan") if value is None else float(value)
+    except (TypeError, ValueError):
+        return float("nan")
+
+
+def _flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in fields.items():
+        if isinstance(value, Mapping):
+            found.update(_flatten(value, f"{prefix}{name}."))
+        else:
+            found[prefix + name] = value
+    return found
+
+
+def _as_text(value: Any) -> str | None:
+    return None if isinstance(value, float) and value != value else json.dumps(value, default=str)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,23 @@
+"""Train on every candidate."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from modyn.selectors import Selector
+from modyn.types import Array, Candidates, Selection
+
+
+class All(Selector):
+    """Takes every candidate; with a budget, the newest of them.
+
+    >>> All(history="round").history.last
+    1
+    """
+
+    def select(
+        self, candidates: Candidates, budget: int, signals: Mapping[str, Array], rng: np.random.Generator
+    ) -> Selection:
+        keys: Any = candidates.keys
+        return Selection(keys if budget >= len(keys) else keys[len(keys) - budget :])

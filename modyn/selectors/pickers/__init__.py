@@ -1,0 +1,86 @@
+"""Pickers: given a signal and a budget, which rows to take and with which weights. Pure functions of arrays, no torch.
+
+A picker and a signal make a coreset method: top-k of the loss, k-center of embeddings, facility location of last-layer gradients.
+"""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from modyn.errors import ConfigError
+from modyn.policy import Policy
+from modyn.selectors.shares import group_codes, grouped_rows, water_fill
+from modyn.types import Array, Float64s, Int64s, Signal
+
+
+class Picked(NamedTuple):
+    """Rows in the order in which they were taken (unique), and their weights (None = all 1)."""
+
+    rows: Int64s
+    weights: Float64s | None = None
+
+
+class Picker(Policy):
+    """Chooses rows by a signal. Subclasses implement ``take``."""
+
+    role: ClassVar[str] = "picker"
+    on_device: ClassVar[str | None] = None
+    """The form in which a trainer can do the same on its device, within a batch: ``top``, ``bottom`` or ``importance``."""
+
+    per_class: bool = Field(
+        False, description="share the budget fairly among the classes and pick within each, in parallel"
+    )
+
+    def pick(self, signal: Signal, budget: int, rng: np.random.Generator, *, labels: Array | None = None) -> Picked:
+        """Choose at most ``budget`` rows of ``signal`` (``[n]``, ``[n, d]`` or factored gradients).
+
+        With ``per_class``, ``labels[n]`` say which rows belong together; the result is the same for any number of threads.
+        Raises ConfigError if there are none.
+        """
+        budget = min(budget, len(signal))
+        if budget <= 0:
+            return Picked(np.zeros(0, np.int64), None)
+        if not self.per_class:
+            return self.finish(self.take(signal, budget, rng), budget, len(signal))
+        if labels is None or labels.ndim != 1:
+            raise ConfigError("per_class needs samples with one label each")
+        return self.finish(self._take_per_class(signal, budget, rng, labels), budget, len(signal))
+
+    def take(self, signal: Signal, budget: int, rng: np.random.Generator) -> Picked:
+        """Choose at most ``budget`` (at least 1, at most n) rows; weights say how many samples each row stands for."""
+        raise NotImplementedError
+
+    def finish(self, picked: Picked, budget: int, num_rows: int) -> Picked:
+        """The last step, once over all classes together; nothing unless a picker says so."""
+        return picked
+
+    def _take_per_class(self, signal: Signal, budget: int, rng: np.random.Generator, labels: Array) -> Picked:
+        codes, num_classes = group_codes(labels)
+        members = grouped_rows(codes, num_classes)
+        shares = water_fill(np.array([len(rows) for rows in members]), budget)
+        streams = rng.spawn(num_classes)
+
+        def one(number: int) -> Picked:
+            rows = members[number]
+            picked = self.take(signal[rows], int(shares[number]), streams[number])
+            return Picked(rows[picked.rows], picked.weights)
+
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
+            parts = list(threads.map(one, np.flatnonzero(shares)))
+        rows = np.concatenate([part.rows for part in parts])
+        if all(part.weights is None for part in parts):
+            return Picked(rows)
+        return Picked(rows, np.concatenate([np.ones(len(p.rows)) if p.weights is None else p.weights for p in parts]))
+
+
+def scalar(signal: Signal) -> Float64s:
+    """The signal as one number a row; the length of each row where it is a vector or a gradient."""
+    from modyn.selectors.pickers.points import points_of
+
+    values = signal if isinstance(signal, np.ndarray) else None
+    if values is not None and (values.ndim == 1 or values.shape[1:] == (1,)):
+        return values.reshape(len(values)).astype(np.float64)
+    return np.sqrt(points_of(signal).squared_norms)

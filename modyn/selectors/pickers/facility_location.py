@@ -1,0 +1,106 @@
+"""Facility location: every sample should have a near representative."""
+
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from modyn.selectors.pickers import Picked, Picker
+from modyn.selectors.pickers.greedy import Method, maximise
+from modyn.selectors.pickers.points import BLOCK, TILE, Points, blocks, distances, points_of, tiles
+from modyn.types import Array, Float32s, Float64s, Int64s, Signal
+
+Metric = Literal["euclidean", "cosine"]
+KEPT_BYTES = 1 << 29
+"""All pairs are kept while they take no more than this (11,585 points): then a similarity is computed once, not at each look."""
+
+
+class FacilityLocation(Picker):
+    """Greedily maximises ``sum_i max_{j in S} s(i, j)``; the weight of a row is the size of its cluster, so weights sum to n.
+
+    ``s(i, j)`` is ``c - ||x_i - x_j||`` with a ``c`` no distance exceeds, or ``(1 + cos) / 2``. The value is at least (1 - 1/e) of
+    the best one. Beyond some 10,000 rows memory is O(n): similarities are computed in blocks when they are needed.
+
+    Mirzasoleiman, Bilmes & Leskovec 2020, "Coresets for Data-efficient Training of Machine Learning Models".
+
+    >>> FacilityLocation(metric="cosine").method
+    'lazy'
+    """
+
+    metric: Metric = Field("euclidean", description="how alike two samples are: euclidean distance, or cosine")
+    method: Method = Field("lazy", description="lazy (exactly naive's result), naive, or stochastic greedy")
+    epsilon: float = Field(
+        0.01, gt=0, lt=1, description="stochastic greedy looks at n/k ln(1/epsilon) candidates a step"
+    )
+
+    def take(self, signal: Signal, budget: int, rng: np.random.Generator) -> Picked:
+        cover = Cover(points_of(signal), self.metric)
+        rows = maximise(cover, len(signal), budget, rng, method=self.method, epsilon=self.epsilon)
+        return Picked(rows, cluster_sizes(cover, rows))
+
+
+class Cover:
+    """The facility-location function while its set grows: how well each point is represented so far."""
+
+    def __init__(self, points: Points, metric: Metric) -> None:
+        self._cosine = metric == "cosine"
+        self._points = points.normalised() if self._cosine else points.centred()
+        self._norms = self._points.squared_norms.astype(np.float32)
+        self.ceiling = 2 * float(np.sqrt(self._points.squared_norms.max()))
+        start = -1.0 if self._cosine else self.ceiling
+        self._best = np.full(len(points), start, dtype=np.float32)
+        self._kept = self._all_pairs() if 4 * len(points) ** 2 <= KEPT_BYTES else None
+
+    def _all_pairs(self) -> Float32s:
+        kept = np.empty((len(self._points), len(self._points)), dtype=np.float32)
+        for block, meant in blocks(np.arange(len(kept))):
+            for tile in tiles(len(kept)):
+                kept[block[:meant], tile] = self._compute(block, tile)[:meant]
+        return kept
+
+    def gains(self, rows: Int64s) -> Float64s:
+        return np.concatenate([self._block_gains(block)[:meant] for block, meant in blocks(rows)])
+
+    def _block_gains(self, rows: Int64s) -> Float64s:
+        found = np.zeros(len(rows))
+        for tile in tiles(len(self._points)):
+            near, best = self.nearness(rows, tile), self._best[tile]
+            better = np.subtract(near, best, out=near) if self._cosine else np.subtract(best, near, out=near)
+            np.maximum(better, 0, out=better)
+            found += np.add.reduce(better, axis=1)
+        return found / 2 if self._cosine else found
+
+    def add(self, row: int) -> None:
+        near = self.nearness(np.array([row]), slice(None))[0]
+        if self._cosine:
+            np.maximum(self._best, near, out=self._best)
+        else:
+            np.minimum(self._best, near, out=self._best)
+        self._best[row] = max(1.0, float(self._best[row])) if self._cosine else 0.0
+
+    def nearness(self, rows: Array, tile: slice) -> Float32s:
+        """``[b, t]``: cosine, or distance; a fresh array."""
+        return self._compute(rows, tile) if self._kept is None else np.asarray(self._kept[rows, tile])
+
+    def _compute(self, rows: Array, tile: slice) -> Float32s:
+        return self._points.inner(rows, tile) if self._cosine else distances(self._points, rows, tile, self._norms)
+
+    @property
+    def value(self) -> float:
+        """The function's value on the set so far (0 on the empty set)."""
+        best = self._best.astype(np.float64)
+        return float(((1 + best) / 2).sum() if self._cosine else (self.ceiling - best).sum())
+
+    def nearest(self, rows: Int64s) -> Int64s:
+        """``[n]``: which of ``rows`` (by its place among them) each point is nearest to; each of ``rows`` is nearest to itself."""
+        found = np.empty(len(self._points), dtype=np.int64)
+        for tile in tiles(len(self._points), size=max(1, min(TILE, BLOCK * TILE // len(rows)))):
+            near = self.nearness(rows, tile)
+            found[tile] = near.argmax(axis=0) if self._cosine else near.argmin(axis=0)
+        found[rows] = np.arange(len(rows))
+        return found
+
+
+def cluster_sizes(cover: Cover, rows: Int64s) -> Float64s:
+    """``[k]``: how many points have each of ``rows`` as their nearest; they sum to n."""
+    return np.bincount(cover.nearest(rows), minlength=len(rows)).astype(np.float64)

@@ -1,0 +1,34 @@
+"""Those with the highest scores."""
+
+from typing import ClassVar
+
+import numpy as np
+
+from modyn.selectors.pickers import Picked, Picker, scalar
+from modyn.types import Float64s, Int64s, Signal
+
+
+class TopK(Picker):
+    """Takes the rows with the highest scores; ties are broken at random. O(n).
+
+    >>> TopK().pick(np.array([3.0, 1.0, 2.0]), 2, np.random.default_rng(0)).rows.tolist()
+    [0, 2]
+    """
+
+    on_device: ClassVar[str | None] = "top"
+
+    def take(self, signal: Signal, budget: int, rng: np.random.Generator) -> Picked:
+        return Picked(highest(scalar(signal), budget, rng))
+
+
+def highest(scores: Float64s, budget: int, rng: np.random.Generator) -> Int64s:
+    """Rows of the ``budget`` highest scores, ascending; those that tie for the last places are drawn at random."""
+    num_rows = len(scores)
+    if budget >= num_rows:
+        return np.arange(num_rows)
+    limit = np.partition(scores, num_rows - budget)[num_rows - budget]
+    above = np.flatnonzero(scores > limit)
+    ties = np.flatnonzero(scores == limit)
+    if len(above) + len(ties) > budget:
+        ties = ties[rng.choice(len(ties), size=budget - len(above), replace=False, shuffle=False)]
+    return np.sort(np.concatenate([above, ties]))

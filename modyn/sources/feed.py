@@ -1,0 +1,125 @@
+"""Filling a dataset from a source once, and following the sources that it remembers."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Self
+
+from modyn.errors import DataError
+from modyn.sources import FileSource, Source, ledger
+from modyn.sources.intake import Added, Dataset, Intake, Progress
+from modyn.sources.paths import anchored, is_local, open_file_system
+from modyn.sources.times import now_us
+
+__all__ = ["Added", "Feed", "add", "watch"]
+
+
+def add(
+    dataset: Dataset,
+    source: Source,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    clock: Callable[[], int] = now_us,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Added:
+    """Take a source's samples into a dataset, and remember the source, so that ``Feed(dataset)`` can follow it.
+
+    A file that has just been written is waited for until it has settled; one that goes on changing is left for ``Feed``.
+    Raises DataError if the source cannot be read or holds no usable row, BadSample if a row is unusable and the source
+    says ``on_bad_sample: fail``.
+    """
+    if isinstance(source, FileSource):
+        source = source.model_copy(update={"path": anchored(source.path)})
+    ledger.prepare(dataset.workspace)
+    with dataset.workspace.transaction() as connection:
+        source_id = ledger.register(connection, dataset.name, source, at=clock())
+    intake = Intake(dataset=dataset, source=source, source_id=source_id, clock=clock, progress=progress)
+    added = intake.look()
+    settle_us = source.settle if isinstance(source, FileSource) else 0
+    for _ in range(3):
+        if not added.waiting or (isinstance(source, FileSource) and source.done_suffix):
+            break
+        sleep(settle_us / 1e6)
+        added = replace(added, waiting=()) + intake.look()
+    if added.waiting and not added.samples:
+        raise DataError(f"{added.waiting[0]} is still being written; modyn data watch takes it once it is done")
+    return added
+
+
+class Feed:
+    """Follows the sources that a dataset remembers: ``poll`` takes what has come since the last time, in any process."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        *,
+        clock: Callable[[], int] = now_us,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        ledger.prepare(dataset.workspace)
+        self.dataset = dataset
+        with dataset.workspace.engine.connect() as connection:
+            sources = ledger.sources_of(connection.execution_options(read_only=True), dataset.name)
+        followed = [(number, source) for number, source in sources if source.remembers]
+        if not followed:
+            raise DataError(f"dataset '{dataset.name}' has no source to follow: it was not filled from files")
+        self.intakes = [
+            Intake(dataset=dataset, source=source, source_id=number, clock=clock, progress=progress)
+            for number, source in followed
+        ]
+
+    def poll(self) -> Added:
+        """Take everything that is new in every source."""
+        return sum((intake.look() for intake in self.intakes), Added())
+
+    @property
+    def local_folders(self) -> list[str]:
+        """The folders of this machine that changes can be heard of from."""
+        folders = []
+        for intake in self.intakes:
+            if isinstance(intake.source, FileSource) and is_local(intake.source.path):
+                fs, path = open_file_system(intake.source.path)
+                while path and (any(mark in path for mark in "*?[") or not fs.isdir(path)):
+                    path = path.rpartition("/")[0]
+                folders.append(path or "/")
+        return folders
+
+    def __iter__(self) -> Iterator[Added]:
+        """What each poll brought, for ever; see ``watch``."""
+        return self.follow()
+
+    def follow(self, *, interval_s: float = 2.0, stop: threading.Event | None = None) -> Iterator[Added]:
+        """Poll whenever a local file changes, and at least each ``interval_s``, until ``stop`` is set; yield what came of each."""
+        stop = stop or threading.Event()
+        wake = self._wake(interval_s, stop)
+        while not stop.is_set():
+            yield self.poll()
+            next(wake, None)
+
+    def _wake(self, interval_s: float, stop: threading.Event) -> Iterator[None]:
+        """Come back at each change of a local folder, and after ``interval_s`` at the latest."""
+        folders = self.local_folders
+        if not folders:
+            while not stop.wait(interval_s):
+                yield
+            return
+        import watchfiles
+
+        milliseconds = max(1, int(interval_s * 1000))
+        changes = watchfiles.watch(
+            *folders, stop_event=stop, rust_timeout=milliseconds, yield_on_timeout=True, debounce=min(milliseconds, 200)
+        )
+        for _ in changes:
+            yield
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+def watch(dataset: Dataset, *, interval_s: float = 2.0, stop: threading.Event | None = None) -> Iterator[Added]:
+    """Follow a dataset's sources until ``stop`` is set; yield what each poll brought."""
+    return Feed(dataset).follow(interval_s=interval_s, stop=stop)

@@ -1,0 +1,343 @@
+"""What has been taken from where: the catalog's tables of sources, their files, and the keys that each file became.
+
+Rows here are written in the transaction of the append that they describe, so neither can be there without the other.
+"""
+
+import base64
+import json
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+
+from modyn.errors import NotFound, did_you_mean
+from modyn.policy import build, to_document
+from modyn.sources import Source
+from modyn.sources.rows import Bad, Cursor
+from modyn.sources.shape import Layout
+from modyn.types import Int64s
+from modyn.workspace import Workspace
+
+TABLES = sa.MetaData()
+DATASETS = sa.Table(
+    "datasets", TABLES, sa.Column("id", sa.Integer, primary_key=True), sa.Column("name", sa.String(100), unique=True)
+)
+"""Only what is needed to refer to it: the datasets package makes this table."""
+SOURCES = sa.Table(
+    "sources",
+    TABLES,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("dataset_id", sa.ForeignKey("datasets.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("document", sa.Text, nullable=False, comment="JSON: {format: options}"),
+    sa.Column("layout", sa.LargeBinary, comment="Arrow schema of the payload; null until the first append"),
+    sa.Column(
+        "generation", sa.BigInteger, nullable=False, comment="grows with every commit, so that two followers notice"
+    ),
+    sa.Column("added_at", sa.BigInteger, nullable=False),
+)
+FILES = sa.Table(
+    "source_files",
+    TABLES,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("source_id", sa.ForeignKey("sources.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("mtime_us", sa.BigInteger, nullable=False),
+    sa.Column("head", sa.String(32), nullable=False, comment="hash of the first 64 KiB"),
+    sa.Column("tail", sa.String(32), nullable=False, comment="hash of the last 64 KiB"),
+    sa.Column("position", sa.BigInteger, nullable=False, comment="where reading goes on, in the format's unit"),
+    sa.Column("num_rows", sa.BigInteger, nullable=False, comment="rows read so far, bad ones counted"),
+    sa.Column("gone", sa.Boolean, nullable=False, comment="the file has vanished"),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.UniqueConstraint("source_id", "path"),
+)
+EXTENTS = sa.Table(
+    "source_extents",
+    TABLES,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("file_id", sa.ForeignKey("source_files.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("first_key", sa.BigInteger, nullable=False),
+    sa.Column("end_key", sa.BigInteger, nullable=False),
+    sa.Column("identities", sa.LargeBinary, comment="uint64[n]: hash of each row's id, or of the row"),
+    sa.Column("contents", sa.LargeBinary, comment="uint64[n]: hash of each row; null where it is the identity"),
+)
+QUARANTINE = sa.Table(
+    "quarantine",
+    TABLES,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("dataset_id", sa.ForeignKey("datasets.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("source_id", sa.ForeignKey("sources.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("row", sa.BigInteger, nullable=False, comment="number of the row in the file, from 0"),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column(
+        "content", sa.Text, comment="JSON: the value at fault and, if few, the row's bytes in base 64; purge empties it"
+    ),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+_MINE = [SOURCES, FILES, EXTENTS, QUARANTINE]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """What the ledger knows of a file: its fingerprint when last read, and where reading goes on."""
+
+    path: str
+    size: int
+    mtime_us: int
+    head: str
+    tail: str
+    cursor: Cursor = Cursor()
+    gone: bool = False
+    id: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """A source as the ledger has it."""
+
+    id: int
+    dataset_id: int
+    source: Source
+    layout: Layout | None
+    generation: int
+    files: Mapping[str, Taken] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extent:
+    """A run of keys that came from one file, with the hashes of their rows if they are kept."""
+
+    first_key: int
+    end_key: int
+    identities: np.ndarray[Any, np.dtype[np.uint64]] | None = None
+    contents: np.ndarray[Any, np.dtype[np.uint64]] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quarantined:
+    """An unusable sample set aside."""
+
+    id: int
+    source_id: int
+    path: str
+    bad: Bad
+    at: int
+
+
+_lock = threading.Lock()
+
+
+def prepare(workspace: Workspace) -> None:
+    """Make the tables, once for each database. They refer to the datasets' tables, which must be there."""
+    with _lock:
+        if getattr(workspace.engine, "_modyn_sources", False):
+            return
+        for last in (False, True):
+            try:
+                with workspace.transaction() as connection:
+                    TABLES.create_all(connection, tables=_MINE)
+                break
+            except sa.exc.DBAPIError:  # another process made them at the same moment
+                if last:
+                    raise
+        workspace.engine._modyn_sources = True  # type: ignore[attr-defined]
+
+
+def dataset_id(connection: sa.Connection, name: str) -> int:
+    """The dataset's number in the catalog. Raises NotFound, naming the nearest name."""
+    found = connection.execute(sa.select(DATASETS.c.id).where(DATASETS.c.name == name)).scalar()
+    if found is None:
+        known = connection.execute(sa.select(DATASETS.c.name)).scalars()
+        raise NotFound(f"there is no dataset '{name}'. {did_you_mean(name, list(known))}")
+    return int(found)
+
+
+def register(connection: sa.Connection, dataset: str, source: Source, *, at: int) -> int:
+    """Remember that a dataset comes from a source: the source's number, new or, for an equal one, the old."""
+    number = dataset_id(connection, dataset)
+    document = json.dumps(to_document(source))
+    same = (SOURCES.c.dataset_id == number) & (SOURCES.c.document == document)
+    known = connection.execute(sa.select(SOURCES.c.id).where(same)).scalar()
+    if known is not None:
+        return int(known)
+    row = sa.insert(SOURCES).values(dataset_id=number, document=document, generation=0, added_at=at)
+    return int(connection.execute(row).inserted_primary_key[0])  # type: ignore[index]
+
+
+def sources_of(connection: sa.Connection, dataset: str) -> list[tuple[int, Source]]:
+    """The sources that a dataset comes from, oldest first."""
+    query = sa.select(SOURCES.c.id, SOURCES.c.document).where(SOURCES.c.dataset_id == dataset_id(connection, dataset))
+    return [
+        (row.id, build(Source, json.loads(row.document))) for row in connection.execute(query.order_by(SOURCES.c.id))
+    ]
+
+
+def redefine(connection: sa.Connection, source_id: int, source: Source) -> None:
+    """Remember other options of a source."""
+    values = {"document": json.dumps(to_document(source)), "generation": SOURCES.c.generation + 1}
+    connection.execute(sa.update(SOURCES).where(SOURCES.c.id == source_id).values(**values))
+
+
+def known(connection: sa.Connection, source_id: int, source: Source) -> Known:
+    """The source and its files. Raises NotFound if the dataset has been removed."""
+    row = connection.execute(sa.select(SOURCES).where(SOURCES.c.id == source_id)).one_or_none()
+    if row is None:
+        raise NotFound("the dataset that this source fills has been removed")
+    layout = None if row.layout is None else Layout.from_bytes(row.layout)
+    if layout is None:  # a second source of a dataset follows the first one's types
+        other = sa.select(SOURCES.c.layout).where(
+            (SOURCES.c.dataset_id == row.dataset_id) & SOURCES.c.layout.is_not(None)
+        )
+        first = connection.execute(other.limit(1)).scalar()
+        layout = None if first is None else Layout.from_bytes(first)
+    files = {
+        f.path: Taken(
+            path=f.path, size=f.size, mtime_us=f.mtime_us, head=f.head, tail=f.tail,
+            cursor=Cursor(f.position, f.num_rows), gone=f.gone, id=f.id,
+        )
+        for f in connection.execute(sa.select(FILES).where(FILES.c.source_id == source_id))
+    }  # fmt: skip
+    return Known(
+        id=row.id, dataset_id=row.dataset_id, source=source, layout=layout, generation=row.generation, files=files
+    )
+
+
+def advance(connection: sa.Connection, seen: Known, layout: Layout | None) -> Known | None:
+    """Take the source for this transaction; None if somebody else has taken from it since ``seen``."""
+    values: dict[str, Any] = {"generation": seen.generation + 1}
+    if layout is not None:
+        values["layout"] = layout.to_bytes()
+    mine = (SOURCES.c.id == seen.id) & (SOURCES.c.generation == seen.generation)
+    if connection.execute(sa.update(SOURCES).where(mine).values(**values)).rowcount != 1:
+        return None
+    return replace(seen, generation=seen.generation + 1, layout=layout or seen.layout)
+
+
+def record(connection: sa.Connection, seen: Known, files: Sequence[Taken], *, at: int) -> Known:
+    """Write what was read of files; the ledger with their numbers."""
+    rows = [
+        {
+            "source_id": seen.id, "path": f.path, "size": f.size, "mtime_us": f.mtime_us, "head": f.head, "tail": f.tail,
+            "position": f.cursor.offset, "num_rows": f.cursor.row, "gone": f.gone, "at": at,
+        }
+        for f in files
+    ]  # fmt: skip
+    new = [row for row, f in zip(rows, files, strict=True) if not f.id]
+    old = [{**row, "this": f.id} for row, f in zip(rows, files, strict=True) if f.id]
+    if old:  # files may have swapped names, which are unique, so the old ones go first
+        moved = [{"this": row["this"], "path": f"moving {row['this']}"} for row in old]
+        connection.execute(sa.update(FILES).where(FILES.c.id == sa.bindparam("this")), moved)
+        connection.execute(sa.update(FILES).where(FILES.c.id == sa.bindparam("this")), old)
+    if new:
+        connection.execute(sa.insert(FILES), new)
+    ids = {f.path: f.id for f in files if f.id}
+    ids |= _numbers_of(connection, seen.id, [row["path"] for row in new])
+    return replace(seen, files={**seen.files, **{f.path: replace(f, id=ids[f.path]) for f in files}})
+
+
+def _numbers_of(connection: sa.Connection, source_id: int, paths: Sequence[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for start in range(0, len(paths), 500):
+        mine = (FILES.c.source_id == source_id) & FILES.c.path.in_(paths[start : start + 500])
+        found |= {row.path: row.id for row in connection.execute(sa.select(FILES.c.id, FILES.c.path).where(mine))}
+    return found
+
+
+def add_extents(connection: sa.Connection, extents: Iterable[tuple[int, Extent]]) -> None:
+    """Write which keys came from which file."""
+    rows = [
+        {
+            "file_id": file_id, "first_key": e.first_key, "end_key": e.end_key,
+            "identities": None if e.identities is None else e.identities.tobytes(),
+            "contents": None if e.contents is None else e.contents.tobytes(),
+        }
+        for file_id, e in extents
+    ]  # fmt: skip
+    if rows:
+        connection.execute(sa.insert(EXTENTS), rows)
+
+
+def extents_of(connection: sa.Connection, file_id: int) -> list[Extent]:
+    """The keys that came from a file, oldest first, with the hashes of their rows."""
+    query = sa.select(EXTENTS).where(EXTENTS.c.file_id == file_id).order_by(EXTENTS.c.first_key)
+    return [
+        Extent(
+            first_key=row.first_key,
+            end_key=row.end_key,
+            identities=None if row.identities is None else np.frombuffer(row.identities, np.uint64),
+            contents=None if row.contents is None else np.frombuffer(row.contents, np.uint64),
+        )
+        for row in connection.execute(query)
+    ]
+
+
+def keys_of(extents: Iterable[Extent]) -> Int64s:
+    """The keys of extents, deleted ones among them."""
+    return np.concatenate([np.empty(0, np.int64), *(np.arange(e.first_key, e.end_key) for e in extents)])
+
+
+def keys_from(connection: sa.Connection, dataset: str, path: str) -> Int64s:
+    """The keys of the samples that came from a file. Raises NotFound, naming the nearest path."""
+    mine = (
+        sa.select(FILES.c.id, FILES.c.path).join(SOURCES).where(SOURCES.c.dataset_id == dataset_id(connection, dataset))
+    )
+    files = {row.path: row.id for row in connection.execute(mine)}
+    matching = [p for p in files if p == path or p.endswith("/" + path.removeprefix("./"))]
+    if len(matching) != 1:
+        hint = f"several end so: {', '.join(sorted(matching)[:5])}" if matching else did_you_mean(path, files)
+        raise NotFound(f"dataset '{dataset}' has no file '{path}'. {hint}")
+    return keys_of(extents_of(connection, files[matching[0]]))
+
+
+def quarantine(connection: sa.Connection, seen: Known, bad: Iterable[tuple[str, Bad]], *, at: int) -> int:
+    """Set unusable samples aside: how many."""
+    rows = [
+        {
+            "dataset_id": seen.dataset_id, "source_id": seen.id, "path": path, "row": b.row,
+            "reason": b.reason, "content": _packed(b), "at": at,
+        }
+        for path, b in bad
+    ]  # fmt: skip
+    if rows:
+        connection.execute(sa.insert(QUARANTINE), rows)
+    return len(rows)
+
+
+def _packed(bad: Bad) -> str | None:
+    if bad.value is None and bad.raw is None:
+        return None
+    return json.dumps({"value": bad.value, "raw": None if bad.raw is None else base64.b64encode(bad.raw).decode()})
+
+
+def _unpacked(row: int, reason: str, content: str | None) -> Bad:
+    held = {"value": None, "raw": None} if content is None else json.loads(content)
+    raw = None if held["raw"] is None else base64.b64decode(held["raw"])
+    return Bad(row=row, reason=reason, value=held["value"], raw=raw)
+
+
+def quarantined(connection: sa.Connection, dataset: str, *, limit: int | None = None) -> list[Quarantined]:
+    """The samples set aside, oldest first."""
+    mine = sa.select(QUARANTINE).where(QUARANTINE.c.dataset_id == dataset_id(connection, dataset))
+    return [
+        Quarantined(
+            id=row.id, source_id=row.source_id, path=row.path, at=row.at,
+            bad=_unpacked(row.row, row.reason, row.content),
+        )
+        for row in connection.execute(mine.order_by(QUARANTINE.c.id).limit(limit))
+    ]  # fmt: skip
+
+
+def num_quarantined(connection: sa.Connection, dataset: str) -> int:
+    """How many samples of a dataset are set aside."""
+    mine = QUARANTINE.c.dataset_id == dataset_id(connection, dataset)
+    return int(connection.execute(sa.select(sa.func.count()).select_from(QUARANTINE).where(mine)).scalar() or 0)
+
+
+def release(connection: sa.Connection, ids: Sequence[int]) -> None:
+    """Forget samples that were set aside."""
+    for start in range(0, len(ids), 500):
+        connection.execute(sa.delete(QUARANTINE).where(QUARANTINE.c.id.in_(ids[start : start + 500])))

@@ -1,0 +1,103 @@
+"""The values that travel inside this package: a file, what was read from it, and what is wrong with a row."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
+
+from modyn.types import Array, Int64s
+
+Labels = Array | pa.Array | None
+"""Numbers ``[n]`` or ``[n, c]``, text classes as Arrow text ``[n]``, or none."""
+RAW_LIMIT = 64 * 1024
+"""A bad row's own bytes are kept beside it up to this size."""
+
+
+@dataclass(frozen=True, order=True)
+class Cursor:
+    """Where reading a file goes on: ``offset`` in the format's unit (bytes, row groups, records), ``row`` rows in."""
+
+    offset: int = 0
+    row: int = 0
+
+
+START = Cursor()
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """One file of a source, as it was when it was looked at. ``path`` is as the file system spells it, with its protocol."""
+
+    path: str
+    size: int
+    mtime_us: int
+    fs: Any = field(repr=False, compare=False)
+    final: bool = True
+    """Whether nobody is writing it any more, so that a last line without a line end is whole."""
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition("/")[2]
+
+    def open(self, *, decompress: bool = False) -> IO[bytes]:
+        """The file's bytes; with ``decompress``, those inside a .gz, .bz2, .xz or .zip."""
+        return self.fs.open(self.path, "rb", compression="infer" if decompress else None)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bad:
+    """One unusable row: its number in the file (0 is the first row of data), why, and its bytes where they are few."""
+
+    row: int
+    reason: str
+    value: str | None = None
+    raw: bytes | None = None
+
+    def __str__(self) -> str:
+        return self.reason if self.value is None else f"{self.reason}: {self.value!r}"
+
+
+def _no_raw(rows: Int64s) -> list[bytes | None]:
+    return [None] * len(rows)
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Consecutive rows read from a file, bad ones set apart.
+
+    ``numbers[n]``: each row's number in the file. ``raw(i)``: the bytes of rows ``i`` of the table, if the format can
+    give them. ``end``: where to go on.
+    """
+
+    table: pa.Table
+    numbers: Int64s
+    end: Cursor
+    bad: Sequence[Bad] = ()
+    raw: Callable[[Int64s], list[bytes | None]] = _no_raw
+
+
+@dataclass(frozen=True, eq=False)
+class Shaped:
+    """Samples ready to append: payload columns, ``timestamps[n]`` (us), ``labels[n]`` or ``[n, c]``, ``numbers[n]`` in the file."""
+
+    table: pa.Table
+    timestamps: Int64s
+    labels: Labels
+    numbers: Int64s
+    bad: Sequence[Bad] = ()
+
+    def __len__(self) -> int:
+        return len(self.timestamps)
+
+    def keep(self, rows: Array) -> "Shaped":
+        """Only the samples that the mask (or the positions) ``rows`` names."""
+        where = np.flatnonzero(rows) if rows.dtype == bool else rows
+        if len(where) == len(self):
+            return self
+        rows = pa.array(where, pa.int64())
+        labels = self.labels
+        if labels is not None:
+            labels = labels.take(rows) if isinstance(labels, pa.Array) else labels[where]
+        return Shaped(self.table.take(rows), self.timestamps[where], labels, self.numbers[where], self.bad)

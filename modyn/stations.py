@@ -1,0 +1,382 @@
+"""The stations of one run, set up from its pipeline: dataset, trainer, model store, evaluator and journal.
+
+The loop in ``pipeline.py`` tells the story; what its steps need is prepared, timed and written down here.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from modyn import provenance
+from modyn.config import dump
+from modyn.datasets import Dataset
+from modyn.errors import ConfigError, DataError
+from modyn.evaluation import composite
+from modyn.evaluation.evaluator import Evaluator
+from modyn.models.store import ModelStore
+from modyn.policy import name_of
+from modyn.runlog import Event, RunLog
+from modyn.selectors import History, Selector, stored
+from modyn.selectors.describe import describe
+from modyn.selectors.usage import Usage
+from modyn.training.trainer import Fitted, Trainer
+from modyn.triggers import Trigger
+from modyn.types import Candidates, Checkpoint, Int64s, Round, Samples, Selection, Window, to_microseconds
+from modyn.workspace import Workspace
+
+if TYPE_CHECKING:
+    from modyn.pipeline import Pipeline
+
+STREAM_BATCH = 65_536
+"""How many samples the trigger is shown at once. It changes nothing but speed."""
+
+
+class Stations:
+    """What one run works with. ``cursor`` is the first key that no finished round has seen."""
+
+    def __init__(
+        self,
+        pipeline: "Pipeline",
+        workspace: Workspace,
+        log: RunLog,
+        *,
+        version: int | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.pipeline, self.log, self.clock = pipeline, log, clock
+        live = Dataset.open(workspace, pipeline.dataset)
+        self.dataset = live.at(live.version if version is None else version)
+        self.samples = streamed(self.dataset, pipeline)
+        self.reader = self.dataset.reader()
+        self.models = ModelStore(workspace)
+        self.trainer = Trainer(
+            pipeline.training,
+            model=pipeline.model.build,
+            parser=pipeline.parser.build(),
+            reader=self.reader,
+            seed=pipeline.seed,
+            log=log,
+        )
+        self.evaluator = Evaluator(pipeline.evaluation, self.samples) if pipeline.evaluation else None
+        self.usage = Usage()
+        self.cursor = int(self.samples.keys[0])
+        self.checkpoints: list[Checkpoint] = []
+        self._weights: Any = None
+        self._trigger_seconds = 0.0
+        self._costs: dict[str, float] = {}
+        self._fired_at = 0.0
+
+    # What the journal says -------------------------------------------------------------------------------------------
+
+    def begin(self, *, resumed: bool = False) -> None:
+        """Write down what this run is made of."""
+        pipeline, times = self.pipeline, self.samples.timestamps
+        document, base_dir = pipeline.to_document(), pipeline.document.base_dir.absolute()
+        self.log.append(
+            "run-started",
+            run=self.log.run_id,
+            pipeline=document,
+            source=pipeline.document.text or dump(document),
+            base_dir=str(base_dir),
+            versions=provenance.versions(),
+            git=provenance.git_commit(base_dir),
+            seed=pipeline.seed,
+            dataset=pipeline.dataset,
+            dataset_version=self.dataset.version,
+            num_samples=len(self.samples),
+            stream=[int(self.samples.keys[0]), int(self.samples.keys[-1]) + 1],
+            stream_time=[int(times.min()), int(times.max()) + 1],
+            trigger=name_of(type(pipeline.trigger)),
+            selector=name_of(type(pipeline.selector)),
+            metrics=self._metric_docs(),
+            resumed=resumed,
+        )
+        for path in () if resumed else provenance.user_files(document, base_dir):
+            self.log.write_file(f"code/{path.name}", path.read_bytes())
+        if self.evaluator is not None:
+            if not any(self.log.events("windows")):
+                self.log.append("windows", windows=self.evaluator.describe())
+            self._score_baselines()
+
+    def _metric_docs(self) -> list[dict[str, Any]]:
+        if self.evaluator is None:
+            return []
+        return [
+            {"name": n, "higher_is_better": m.higher_is_better, "description": (type(m).__doc__ or "").splitlines()[0]}
+            for n, m in self.evaluator.metrics.items()
+        ]
+
+    def restore(self, finished: list[Event]) -> Mapping[str, Any] | None:
+        """Take up the run where its last finished round left it; returns the trigger's state then."""
+        for event in finished:
+            selection = stored.read(self.log.folder / "selections" / f"{event.round}.arrow")
+            self.usage.record(event["end_key"], selection)
+            self.checkpoints.append(self.models.get(event["checkpoint"]))
+        if not finished:
+            return None
+        self.cursor = finished[-1]["end_key"]
+        self._weights = self.models.weights(self.checkpoints[-1].id)
+        state: Mapping[str, Any] = finished[-1]["trigger_state"]
+        return state
+
+    # The stream and its firings --------------------------------------------------------------------------------------
+
+    def stream(self) -> Iterator[Samples]:
+        """The samples that no finished round has seen, in the order of their keys."""
+        first = int(np.searchsorted(self.samples.keys, self.cursor))
+        for start in range(first, len(self.samples), STREAM_BATCH):
+            self.log.progress("stream", num_seen=start, num_samples=len(self.samples))
+            yield self.samples[start : start + STREAM_BATCH]
+        self.log.progress("stream", num_seen=len(self.samples), num_samples=len(self.samples))
+
+    def firings(self, trigger: Trigger, batch: Samples) -> Iterator[int]:
+        """The ends (a key, exclusive) at which the trigger says to train; its time and its explanations are logged."""
+        positions = trigger.update(batch)
+        while True:
+            before = self.clock()
+            position = next(positions, None)
+            self._fired_at = self.clock()
+            self._trigger_seconds += self._fired_at - before
+            for numbers in trigger.explain():
+                self.log.append("trigger-checked", **numbers)
+            if position is None:
+                return
+            yield int(batch.keys[position]) + 1 if position >= 0 else int(batch.keys[0])
+
+    def open_round(self, end: int, history: History) -> tuple[Window, Candidates]:
+        """A round's window of keys ``[cursor, end)`` and the candidates for it."""
+        number, window = len(self.checkpoints), Window(self.cursor, end)
+        seen = self.samples[: int(np.searchsorted(self.samples.keys, end))]
+        arrived = seen.timestamps[int(np.searchsorted(seen.keys, self.cursor)) :]
+        self._costs = {}
+        self.log.append(
+            "round-started",
+            round=number,
+            trigger=name_of(type(self.pipeline.trigger)),
+            start_key=window.start,
+            end_key=end,
+            start_time=int(arrived.min()) if len(arrived) else None,
+            end_time=int(arrived.max()) + 1 if len(arrived) else None,
+            num_samples=len(arrived),
+        )
+        self._cost("trigger", self._trigger_seconds, len(arrived))
+        self._trigger_seconds = 0.0
+        with self._timed("select", len(seen)):
+            return window, self.usage.candidates(seen, history, end_key=end)
+
+    # The steps of a round --------------------------------------------------------------------------------------------
+
+    def select(self, selector: Selector, candidates: Candidates) -> Selection:
+        """What the selector chooses, or every candidate in its warm-up rounds."""
+        number = candidates.round
+        with self._timed("select", len(candidates)):
+            if number < selector.warmup_rounds:
+                selection = Selection(candidates.keys)
+            else:
+                rng = np.random.default_rng([self.pipeline.seed, number])
+                selection = selector.select(candidates, selector.size(len(candidates)), {}, rng)
+        self.log.append("selected", round=number, selector=name_of(type(selector)), **describe(candidates, selection))
+        self.log.write_file(f"selections/{number}.arrow", stored.to_bytes(selection))
+        return selection
+
+    def train(self, selection: Selection) -> Fitted:
+        """Fit the model to the selection, from scratch or from the checkpoint before. Raises TrainingError."""
+        number, (parent, start) = len(self.checkpoints), self._start()
+        if not len(selection):
+            raise DataError(f"round {number}: nothing was selected, so there is nothing to train on")
+        waited = self.clock() - self._fired_at
+        fitted = self.trainer.fit(selection, round=number, start=start)
+        for station in ("load", "train"):
+            self._cost(station, fitted.seconds[station], fitted.num_samples)
+        self.log.append(
+            "trained",
+            round=number,
+            parent=parent,
+            num_samples=fitted.num_samples,
+            num_steps=fitted.num_steps,
+            loss=fitted.loss,
+            device=fitted.device,
+            peak_memory_bytes=fitted.peak_memory_bytes,
+            first_step_s=waited + fitted.first_step_s,
+        )
+        return fitted
+
+    def _start(self) -> tuple[str | None, Any]:
+        """The checkpoint that this round's training starts from, and its weights; None = from scratch or as pretrained."""
+        kind, _, named = self.pipeline.training.start.partition(":")
+        if kind == "checkpoint":
+            return named, self.models.weights(named)
+        if kind == "latest" and self.checkpoints:
+            return self.checkpoints[-1].id, self._weights
+        return None, None
+
+    def store(self, fitted: Fitted, window: Window, selection: Selection) -> Checkpoint:
+        """Keep the fitted weights with their lineage."""
+        number = len(self.checkpoints)
+        last = int(np.searchsorted(self.samples.keys, window.end))
+        parent, _ = self._start()
+        with self._timed("store", len(selection)):
+            checkpoint = self.models.put(
+                fitted.weights,
+                Checkpoint(
+                    id=f"{self.log.run_id}/{number}",
+                    run=self.log.run_id,
+                    round=number,
+                    parent=parent,
+                    dataset=self.pipeline.dataset,
+                    dataset_version=self.dataset.version,
+                    data_until=int(self.samples.timestamps[:last].max()) + 1,
+                    num_samples=len(selection),
+                    seed=self.pipeline.seed,
+                ),
+            )
+        self.log.append("stored", round=number, checkpoint=checkpoint.id, size_bytes=checkpoint.size_bytes)
+        self._weights = fitted.weights
+        self.checkpoints.append(checkpoint)
+        return checkpoint
+
+    def evaluate(self, checkpoint: Checkpoint) -> dict[str, float | None]:
+        """Score a new checkpoint, if the pipeline says to do so after each round; returns its scores on its next window."""
+        if self.evaluator is None or not self.pipeline.evaluation or not self.pipeline.evaluation.after_round:
+            return {}
+        scores = self._score(checkpoint, self._weights, None)
+        self._log_composite()
+        later = [n for n, w in enumerate(self.evaluator.windows) if w.start >= checkpoint.data_until]
+        return {metric: value for window, metric, value in scores if later and window == later[0]}
+
+    def close_round(
+        self, window: Window, candidates: Candidates, selection: Selection, checkpoint: Checkpoint, scores: Any
+    ) -> Round:
+        """The round as the trigger hears of it; ``commit`` makes it durable."""
+        times = self.samples.timestamps
+        first, last = np.searchsorted(self.samples.keys, [window.start, window.end])
+        span = Window(int(times[first:last].min()), int(times[first:last].max()) + 1, by="time")
+        self.usage.record(window.end, selection)
+        self.cursor = window.end
+        return Round(
+            number=checkpoint.round,
+            window=window,
+            time_window=span,
+            num_candidates=len(candidates),
+            selection=selection,
+            checkpoint=checkpoint,
+            costs=dict(self._costs),
+            scores=scores,
+        )
+
+    def commit(self, done: Round) -> None:
+        """Make a round durable, with the trigger's state after it was informed. Resume goes on from here."""
+        self.log.append(
+            "round-finished",
+            round=done.number,
+            checkpoint=done.checkpoint.id,
+            end_key=done.window.end,
+            data_until=done.checkpoint.data_until,
+            trigger_state=self.pipeline.trigger.state_dict(),
+            costs=done.costs,
+            scores=done.scores,
+        )
+
+    def evaluate_after_run(self) -> None:
+        """Score what was left for the end of the run."""
+        options = self.pipeline.evaluation
+        if self.evaluator is None or options is None or not self.checkpoints:
+            return
+        self._log_composite()
+        if options.after_round:
+            return
+        serving = self._composite()
+        for number, checkpoint in enumerate(self.checkpoints):
+            windows = None
+            if number and options.checkpoints != "all":
+                windows = [w for w, c in enumerate(serving[options.checkpoints]) if c == number]
+            self._score(checkpoint, self.models.weights(checkpoint.id), windows)
+
+    # Measuring and scoring -------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _timed(self, station: str, num_samples: int) -> Iterator[None]:
+        before = self.clock()
+        self.log.progress(station, round=len(self.checkpoints))
+        yield
+        self._cost(station, self.clock() - before, num_samples)
+
+    def _cost(self, station: str, seconds: float, num_samples: int) -> None:
+        self._costs[station] = self._costs.get(station, 0.0) + seconds
+        self.log.append("cost", round=len(self.checkpoints), station=station, seconds=seconds, num_samples=num_samples)
+
+    def _score(
+        self, checkpoint: Checkpoint, weights: Any, windows: list[int] | None
+    ) -> list[tuple[int, str, float | None]]:
+        assert self.evaluator is not None
+        before = self.clock()
+        self.log.progress("evaluate", round=checkpoint.round)
+        scores, predicted = self.evaluator.score(lambda keys: self.trainer.predict(weights, keys), windows)
+        seconds = self.clock() - before
+        self._costs["evaluate"] = self._costs.get("evaluate", 0.0) + seconds
+        self.log.append("cost", round=checkpoint.round, station="evaluate", seconds=seconds, num_samples=predicted)
+        self.log.append(
+            "evaluated",
+            round=checkpoint.round,
+            checkpoint=checkpoint.id,
+            baseline=None,
+            num_samples=predicted,
+            scores=[asdict(score) for score in scores],
+        )
+        return [(score.window, score.metric, score.value) for score in scores]
+
+    def _score_baselines(self) -> None:
+        assert self.evaluator is not None
+        known = {event["baseline"] for event in self.log.events("evaluated")}
+        for name, scores in self.evaluator.baselines(self._num_classes()):
+            if name in known:
+                continue
+            rows = [asdict(score) for score in scores]
+            self.log.append("evaluated", checkpoint=None, baseline=name, num_samples=len(self.samples), scores=rows)
+
+    def _num_classes(self) -> int | None:
+        labels = self.samples.labels
+        assert self.evaluator is not None
+        assert labels is not None
+        if (
+            any(metric.needs == "values" for metric in self.evaluator.metrics.values())
+            or labels.dtype.kind not in "iub"
+        ):
+            return None
+        return max(2, int(labels.max()) + 1)
+
+    def _composite(self) -> dict[str, Int64s]:
+        assert self.evaluator is not None
+        starts = np.array([w.start for w in self.evaluator.windows], dtype=np.int64)
+        until = np.array([c.data_until for c in self.checkpoints], dtype=np.int64)
+        return {"active": composite.active(starts, until), "trained": composite.trained(starts, until)}
+
+    def _log_composite(self) -> None:
+        ids = np.array([*(c.id for c in self.checkpoints), None], dtype=object)
+        self.log.append("composite", **{name: ids[rows].tolist() for name, rows in self._composite().items()})
+
+
+def streamed(dataset: Dataset, pipeline: "Pipeline") -> Samples:
+    """The samples that the pipeline replays. Raises DataError if there are none."""
+    samples = dataset.samples()
+    if not len(samples):
+        raise DataError(f"dataset '{pipeline.dataset}' has no samples yet; add some with: modyn data add")
+    start, end = pipeline.stream.start, pipeline.stream.end
+    if start is None and end is None:
+        return samples
+    inside = np.ones(len(samples), dtype=bool)
+    if start is not None:
+        inside &= samples.timestamps >= to_microseconds(start)
+    if end is not None:
+        inside &= samples.timestamps < to_microseconds(end)
+    if not inside.any():
+        first, last = int(samples.timestamps.min()), int(samples.timestamps.max())
+        span = Window(first, last + 1, by="time")
+        raise ConfigError(
+            f"stream: no sample of dataset '{pipeline.dataset}' lies between {start} and {end}; it spans {span}"
+        )
+    return samples[inside]

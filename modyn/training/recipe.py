@@ -1,0 +1,129 @@
+"""From payloads to a model's inputs: parser, transforms, augmentation."""
+
+import inspect
+import random as python_random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from modyn.errors import DataError, ModynError
+from modyn.training.losses import construct
+from modyn.training.options import AugmentSpec, Named, Training
+from modyn.training.order import sample_seeds
+from modyn.training.parsing import Parser
+from modyn.training.tensors import Inputs, each, rows, stack, to_tensors
+from modyn.types import Columns, Int64s
+
+Transform = Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is done to payloads. ``parse`` is the same in every epoch, ``augment`` is not."""
+
+    parser: Parser
+    transforms: tuple[Transform, ...] = ()
+    augment: AugmentSpec | None = None
+    seed: int = 0
+
+    @classmethod
+    def of(cls, options: Training, parser: Parser, seed: int) -> "Recipe":
+        """The recipe of a pipeline. Raises ConfigError if a transform cannot be made."""
+        return cls(parser, load_transforms(options.transforms), options.augment, seed)
+
+    @property
+    def is_per_sample(self) -> bool:
+        """Whether samples go one by one through Python, or need Python's global generators: a thread gains nothing then."""
+        return self.parser.per_sample or (self.augment is not None and self.augment.per_sample is not None)
+
+    def __call__(self, columns: Columns, keys: Int64s, *, round: int, epoch: int) -> Inputs:  # noqa: A002
+        """The inputs of ``keys`` in an epoch of training."""
+        return self.augmented(self.parse(columns, keys), keys, round=round, epoch=epoch)
+
+    def parse(self, columns: Columns, keys: Int64s) -> Inputs:
+        """The inputs of ``keys`` as prediction sees them."""
+        inputs = self.parser(columns, keys)
+        for transform in self.transforms:
+            inputs = _checked(transform, inputs, len(keys))
+        return inputs
+
+    def augmented(self, inputs: Inputs, keys: Int64s, *, round: int, epoch: int) -> Inputs:  # noqa: A002
+        """The inputs after augmentation: a pure function of (seed, round, epoch, key)."""
+        if self.augment is None:
+            return inputs
+        seeds = sample_seeds(self.seed, round, epoch, keys)
+        if self.augment.per_batch is not None:
+            function = self.augment.per_batch.load()
+            return _checked(lambda given: function(given, torch.from_numpy(seeds)), inputs, len(keys), function)
+        assert self.augment.per_sample is not None
+        return _augment_each(self.augment.per_sample.load(), inputs, seeds)
+
+
+def load_transforms(specs: Sequence[Named]) -> tuple[Transform, ...]:
+    """Functions by name; a class is constructed with the options, a function is given them as keywords."""
+    transforms: list[Transform] = []
+    for spec in specs:
+        assert spec.importable is not None
+        made = spec.importable.load()
+        if inspect.isclass(made):
+            made = construct(made, spec.options, path=f"training.transforms.{spec.name}")
+        elif spec.options:
+            made = _WithOptions(made, dict(spec.options))
+        transforms.append(made)
+    return tuple(transforms)
+
+
+@dataclass(frozen=True)
+class _WithOptions:
+    function: Transform
+    options: dict[str, Any]
+
+    def __call__(self, inputs: Any) -> Any:
+        return self.function(inputs, **self.options)
+
+
+def _checked(transform: Transform, inputs: Inputs, num_rows: int, named: Any = None) -> Inputs:
+    name = getattr(named or transform, "__qualname__", type(transform).__name__)
+    try:
+        changed = to_tensors(transform(inputs))
+    except ModynError:
+        raise
+    except Exception as error:
+        raise DataError(f"{name} raised {type(error).__name__}: {error}") from error
+    if any(tensor.ndim == 0 or len(tensor) != num_rows for tensor in each(changed)):
+        raise DataError(f"{name} must give as many rows as it is given: {num_rows}")
+    return changed
+
+
+def _augment_each(function: Callable[[Any], Any], inputs: Inputs, seeds: Int64s) -> Inputs:
+    changed = []
+    with _global_generators_kept():
+        for row, seed in enumerate(seeds.tolist()):
+            torch.default_generator.manual_seed(seed)
+            np.random.seed(seed & 0xFFFFFFFF)
+            python_random.seed(seed)
+            sample = rows(inputs, row, row + 1)
+            alone = next(iter(each(sample)))[0] if isinstance(sample, torch.Tensor) else _first(sample)
+            changed.append(to_tensors(function(alone)))
+    return stack(changed)
+
+
+def _first(inputs: Inputs) -> Any:
+    if isinstance(inputs, dict):
+        return {name: tensor[0] for name, tensor in inputs.items()}
+    return tuple(tensor[0] for tensor in inputs)
+
+
+@contextmanager
+def _global_generators_kept() -> Iterator[None]:
+    states = torch.default_generator.get_state(), np.random.get_state(), python_random.getstate()
+    try:
+        yield
+    finally:
+        torch.default_generator.set_state(states[0])
+        np.random.set_state(states[1])
+        python_random.setstate(states[2])

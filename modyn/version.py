@@ -1,0 +1,3 @@
+"""The version of Modyn."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,121 @@
+"""The workspace: one folder with the catalog database, ``datasets/``, ``runs/`` and ``models/``.
+
+Several processes may use one workspace at once: SQLite in write-ahead mode (or PostgreSQL, by ``MODYN_CATALOG`` or the
+``catalog`` argument) serialises what changes, and every file is written under a temporary name, synced and renamed.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from modyn.errors import ConfigError
+
+DEFAULT = "modyn-workspace"
+
+
+class Workspace:
+    """One folder that holds everything Modyn keeps; made on first use.
+
+    ``root`` defaults to ``$MODYN_WORKSPACE``, then ``./modyn-workspace``; ``catalog`` to ``$MODYN_CATALOG``, then a SQLite
+    file in the folder.
+    """
+
+    def __init__(self, root: str | os.PathLike[str] | None = None, *, catalog: str | None = None) -> None:
+        self.root = Path(root or os.environ.get("MODYN_WORKSPACE") or DEFAULT).absolute()
+        self.catalog_url = catalog or os.environ.get("MODYN_CATALOG") or f"sqlite:///{self.root / 'catalog.sqlite'}"
+
+    @property
+    def datasets(self) -> Path:
+        return self.root / "datasets"
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
+
+    @property
+    def models(self) -> Path:
+        return self.root / "models"
+
+    @cached_property
+    def engine(self) -> sa.Engine:
+        """The catalog's database. Raises ConfigError if the folder or the database cannot be used."""
+        try:
+            for folder in (self.datasets, self.runs, self.models):
+                folder.mkdir(parents=True, exist_ok=True)
+            engine = sa.create_engine(self.catalog_url)
+            if engine.dialect.name == "sqlite":
+                sa.event.listen(engine, "connect", _set_up_sqlite)
+                sa.event.listen(engine, "begin", _begin_immediately)
+            with engine.connect():
+                return engine
+        except (OSError, sa.exc.SQLAlchemyError, ImportError) as error:
+            reason = getattr(error, "orig", None) or error
+            raise ConfigError(f"the workspace {self.root} cannot be used: {reason}") from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[sa.Connection]:
+        """One transaction on the catalog: all of it happens, or none."""
+        with self.engine.begin() as connection:
+            yield connection
+
+    def __repr__(self) -> str:
+        return f"Workspace({str(self.root)!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"root": self.root, "catalog_url": self.catalog_url}
+
+
+def check_name(name: str, what: str) -> str:
+    """The name, if it can name a folder everywhere. Raises ConfigError if not.
+
+    >>> check_name("flights-2013", "dataset")
+    'flights-2013'
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise ConfigError(
+            f"'{name}' cannot name a {what}: a name has 1 to 100 letters, digits, '.', '_' or '-', and begins with a letter or digit"
+        )
+    return name
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Write a file so that after a crash at any instant it is there whole, or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _set_up_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "foreign_keys=ON", "secure_delete=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_immediately(connection: sa.Connection) -> None:
+    """Take the write lock at the start, so that a read followed by a write in one transaction never fails half-way."""
+    connection.exec_driver_sql(
+        "BEGIN IMMEDIATE" if not connection.get_execution_options().get("read_only") else "BEGIN"
+    )

@@ -1,0 +1,145 @@
+"""The rules of docs/architecture.md that can be read off the source."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import modyn
+
+PACKAGE = Path(modyn.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+LAYER = {
+    **dict.fromkeys(["errors", "policy", "types", "version"], 0),
+    **dict.fromkeys(["config", "runlog", "run", "workspace", "drift", "provenance"], 1),
+    **dict.fromkeys(["sources", "datasets", "triggers", "selectors", "training", "models", "evaluation"], 2),
+    "executors": 3,
+    **dict.fromkeys(["pipeline", "stations", "checks", "starter", "reports", "simulate"], 4),
+    **dict.fromkeys(["cli", "server"], 5),
+}
+# What a file of one layer may import from its own layer.
+SIDEWAYS = {
+    "errors": set(),
+    "policy": {"errors"},
+    "config": {"workspace"},
+    "runlog": {"workspace"},
+    "run": {"runlog"},
+    "drift": {"config"},
+    "pipeline": {"stations", "checks", "simulate"},
+    "checks": {"stations", "pipeline"},
+    "stations": {"pipeline"},
+    "simulate": {"stations", "pipeline"},
+    "triggers": {"drift"},
+}
+TORCH_HOMES = ("training", "models", "evaluation", "selectors.signals")
+HEAVY = {"torch", "ray", "torchvision", "transformers", "sklearn", "plotly", "pandas"}
+
+
+def station(path: Path) -> str:
+    first = path.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def imports(path: Path, *, runtime_only: bool = True, top_level_only: bool = False) -> set[str]:
+    """The modules a file imports; those under ``if TYPE_CHECKING`` only if asked for."""
+    found: set[str] = set()
+
+    def walk(node: ast.AST) -> None:
+        for child in ast.iter_child_nodes(node):
+            if runtime_only and isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+                continue
+            if top_level_only and isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+                continue
+            if isinstance(child, ast.Import):
+                found.update(alias.name for alias in child.names)
+            elif isinstance(child, ast.ImportFrom) and child.module and child.level == 0:
+                found.add(child.module)
+                if child.module == "modyn":
+                    found.update(f"modyn.{alias.name}" for alias in child.names)
+            walk(child)
+
+    walk(ast.parse(path.read_text()))
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_go_downward_only(path: Path) -> None:
+    here = station(path)
+    if here == "__init__":
+        return
+    assert here in LAYER, f"{here} has no layer: give it one here and in docs/architecture.md"
+    for name in imports(path):
+        if not name.startswith("modyn."):
+            continue
+        there = name.split(".")[1]
+        if there == here or there in SIDEWAYS.get(here, set()) or there not in LAYER:
+            continue
+        assert LAYER[there] < LAYER[here], f"{here} (layer {LAYER[here]}) imports {name} (layer {LAYER[there]})"
+
+
+def test_no_two_stations_import_each_other_at_import_time() -> None:
+    edges = {
+        (station(path), name.split(".")[1])
+        for path in FILES
+        for name in imports(path, top_level_only=True)
+        if name.startswith("modyn.") and station(path) != "__init__"
+    }
+    both = sorted({tuple(sorted(edge)) for edge in edges if edge[0] != edge[1] and (edge[1], edge[0]) in edges})
+    assert not both, f"these import each other: {both}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_torch_is_imported_only_where_models_are_trained_or_run(path: Path) -> None:
+    module = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+    if module.startswith(TORCH_HOMES):
+        return
+    found = {name for name in imports(path) if name.split(".")[0] in ("torch", "torchvision", "transformers")}
+    assert not found, f"{module} imports {found}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_a_file_has_at_most_500_lines(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 500
+
+
+def test_every_folder_lies_at_most_two_deep() -> None:
+    deep = [p for p in FILES if len(p.relative_to(PACKAGE).parts) > 3]
+    assert not deep
+
+
+def test_importing_modyn_loads_nothing_heavy() -> None:
+    code = "import modyn, sys; print(*sorted({m.split('.')[0] for m in sys.modules}))"
+    loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    assert not loaded & HEAVY
+
+
+def test_listing_every_policy_does_not_load_torch() -> None:
+    code = (
+        "import sys; from modyn import policy\n"
+        "for role in policy.roles().values(): policy.policies(role)\n"
+        "import modyn.pipeline\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_public_name_can_be_imported_and_is_listed_once() -> None:
+    assert len(set(modyn.__all__)) == len(modyn.__all__)
+    for name in modyn.__all__:
+        assert getattr(modyn, name) is not None
+
+
+def test_nothing_is_unpickled_evaluated_or_run_in_a_shell() -> None:
+    refused = ("pickle.load", "eval(", "exec(", "os.system", "shell=True", "torch.load(", "yaml.unsafe")
+    found = []
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call):
+                text = ast.unparse(node)
+                called = ast.unparse(node.func)
+                if called in ("eval", "exec", "os.system", "torch.load", "pickle.load", "pickle.loads") or "shell=True" in text:
+                    found.append(f"{path}: {text[:60]}")
+    assert not found, refused

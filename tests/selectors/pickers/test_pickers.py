@@ -1,0 +1,92 @@
+"""What holds for every picker, found by walking the package."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modyn.errors import ConfigError
+from modyn.policy import build, policies
+from modyn.selectors.pickers import Picker
+from modyn.types import Gradients
+
+PICKERS = sorted(policies(Picker))
+SHAPES = ["scalar", "vector", "gradient", "bias-gradient"]
+
+
+def signal_of(shape: str, n: int, rng: np.random.Generator):
+    if shape == "scalar":
+        return rng.random(n).astype(np.float32)
+    if shape == "vector":
+        return rng.standard_normal((n, 5)).astype(np.float32)
+    errors = rng.standard_normal((n, 3)).astype(np.float32)
+    return Gradients(errors, rng.standard_normal((n, 4)).astype(np.float32) if shape == "gradient" else None)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", PICKERS)
+@given(n=st.integers(1, 40), budget=st.integers(0, 50), seed=st.integers(0, 1000), per_class=st.booleans())
+@settings(max_examples=25, deadline=None)
+def test_every_picker_keeps_its_budget_and_takes_no_row_twice(name, shape, n, budget, seed, per_class):
+    rng = np.random.default_rng(seed)
+    signal, labels = signal_of(shape, n, rng), rng.integers(3, size=n)
+    picker = build(Picker, {name: {"per_class": per_class}})
+    picked = picker.pick(signal, budget, np.random.default_rng(seed), labels=labels)
+    assert len(picked.rows) <= min(budget, n)
+    if name != "matching-pursuit":
+        assert len(picked.rows) == min(budget, n)
+    assert len(set(picked.rows.tolist())) == len(picked.rows)
+    assert np.all((picked.rows >= 0) & (picked.rows < n))
+    if picked.weights is not None:
+        assert picked.weights.shape == picked.rows.shape
+        assert np.all(np.isfinite(picked.weights))
+        assert np.all(picked.weights >= 0)
+    again = picker.pick(signal, budget, np.random.default_rng(seed), labels=labels)
+    assert again.rows.tobytes() == picked.rows.tobytes()
+    assert (again.weights is None) == (picked.weights is None)
+    if picked.weights is not None:
+        assert again.weights.tobytes() == picked.weights.tobytes()
+
+
+@pytest.mark.parametrize("name", PICKERS)
+def test_every_picker_takes_duplicates_and_zeros_in_its_stride(name):
+    signal = np.zeros((20, 4), dtype=np.float32)
+    signal[10:] = 1
+    picked = build(Picker, name).pick(signal, 15, np.random.default_rng(0))
+    assert 0 < len(picked.rows) <= 15
+    nothing = build(Picker, name).pick(np.zeros((20, 4), dtype=np.float32), 5, np.random.default_rng(0))
+    assert len(nothing.rows) == 5
+
+
+@pytest.mark.parametrize("name", PICKERS)
+def test_per_class_shares_the_budget_fairly(name):
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2], [50, 4, 46])
+    picked = build(Picker, {name: {"per_class": True}}).pick(
+        rng.standard_normal((100, 3)).astype(np.float32), 24, rng, labels=labels
+    )
+    counts = np.bincount(labels[picked.rows], minlength=3)
+    assert np.all(counts <= [10, 4, 10])
+    if name != "matching-pursuit":
+        assert counts.tolist() == [10, 4, 10]
+
+
+def test_per_class_without_labels_is_refused():
+    with pytest.raises(ConfigError, match="per_class needs"):
+        build(Picker, {"top-k": {"per_class": True}}).pick(np.arange(3.0), 1, np.random.default_rng(0))
+
+
+def test_top_k_and_bottom_k_take_the_ends():
+    scores = np.array([5.0, 1.0, 4.0, 2.0, 3.0])
+    assert build(Picker, "top-k").pick(scores, 2, np.random.default_rng(0)).rows.tolist() == [0, 2]
+    assert build(Picker, "bottom-k").pick(scores, 2, np.random.default_rng(0)).rows.tolist() == [1, 3]
+
+
+def test_ties_for_the_last_places_are_drawn_at_random():
+    scores = np.concatenate([[9.0], np.zeros(10)])
+    chosen = {
+        row
+        for seed in range(60)
+        for row in build(Picker, "top-k").pick(scores, 3, np.random.default_rng(seed)).rows.tolist()
+    }
+    assert chosen == set(range(11))
