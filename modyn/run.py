@@ -2,8 +2,7 @@
 
 Every table is a pandas DataFrame built from the run's events alone, so a run that is still going, was stopped, failed or lost
 its process can be read like a finished one: it has the rounds that it has. Times are UTC datetimes, intervals are half-open, an
-undefined score is NaN with its reason beside it, and a round that was begun again after a crash counts once, as it was
-begun last.
+undefined score is NaN with its reason beside it.
 """
 
 import json
@@ -47,8 +46,7 @@ class Run:
 
     def __init__(self, log: RunLog) -> None:
         self.log = log
-        self._all = list(log.events())
-        self._events = _without_abandoned_attempts(self._all)
+        self._events = list(log.events())
 
     @property
     def id(self) -> str:
@@ -67,7 +65,7 @@ class Run:
     @property
     def why(self) -> str:
         """Why the run stopped or failed; empty if it did neither."""
-        for event in reversed(self._all):
+        for event in reversed(self._events):
             if event.kind in ("run-stopped", "run-failed"):
                 return str(event.fields.get("reason" if event.kind == "run-stopped" else "error") or "")
             if event.kind in ("run-finished", "run-started"):
@@ -113,8 +111,8 @@ class Run:
 
         round, finished, started_at (wall clock), trigger, start_key, end_key, start_time, end_time, data_until, num_samples (arrived),
         num_candidates, num_selected, num_trained, num_steps, epochs, loss, checkpoint, parent, device, peak_memory_bytes, size_bytes,
-        first_step_s, seconds_<station> for each station, seconds (their sum), score_<metric> (the newest window that ends at or
-        before the round's data).
+        first_step_s, seconds_<station> for each station, seconds (their sum), score_<metric> (on the first window that starts at or
+        after the end of the round's data).
         """
         import pandas as pd
 
@@ -263,7 +261,7 @@ class Run:
         """A row a warning: at, round, message."""
         import pandas as pd
 
-        rows = [(e.at, e.round, str(e.fields.get("message", ""))) for e in self._all if e.kind == "warning"]
+        rows = [(e.at, e.round, str(e.fields.get("message", ""))) for e in self._events if e.kind == "warning"]
         table = pd.DataFrame(rows, columns=["at", "round", "message"], dtype=object)
         table["at"] = _times(table["at"])
         return table.astype({"round": "Int64"})
@@ -284,9 +282,9 @@ class Run:
 
     def report(self, path: str | Path) -> Path:
         """Write the run's report, one HTML file that needs no network, and return its path."""
-        from modyn.reports import write_report
+        from modyn.reports.html import write_html
 
-        return write_report([self], path)
+        return write_html([self], path)
 
     def __repr__(self) -> str:
         lines = [f"{self.id} ({self.name}): {self.status}, {_count(self.num_rounds, 'round')}, {self.seconds:.1f} s"]
@@ -386,18 +384,6 @@ _ROUND_COLUMNS = (
     "num_candidates", "num_selected", "num_trained", "num_steps", "epochs", "loss", "checkpoint", "parent", "device",
     "peak_memory_bytes", "size_bytes", "first_step_s", *(f"seconds_{station}" for station in STATIONS), "seconds",
 )  # fmt: skip
-
-
-def _without_abandoned_attempts(events: Sequence[Event]) -> list[Event]:
-    """The events, less those of a round's attempts that were begun again later."""
-    begun: dict[int, list[int]] = defaultdict(list)
-    for event in events:
-        if event.kind == "round-started" and event.round is not None:
-            begun[event.round].append(event.seq)
-    again = {number: (seqs[0], seqs[-1]) for number, seqs in begun.items() if len(seqs) > 1}
-    if not again:
-        return list(events)
-    return [e for e in events if e.round not in again or not again[e.round][0] <= e.seq < again[e.round][1]]
 
 
 def _round_row(number: int, events: Sequence[Event], spent: Mapping[Any, float]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from modyn.reports.compare import COSTS, Comparison, run_names
+from modyn.reports.compare import COSTS, Comparison, first_checkpoint_name, first_checkpoints, guesses, run_names
 from modyn.reports.words import (
     MODEL_NAMES,
     UNDEFINED,
@@ -22,7 +22,7 @@ from modyn.reports.words import (
     whole_text,
     window_text,
 )
-from modyn.run import COMPOSITES, Run
+from modyn.run import Run
 from modyn.types import Float64s
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _COST_WORDS = {
     "samples_trained": "the number of samples trained on, every epoch counted",
     "rounds": "the number of trainings",
 }
-_DASHES = ("dash", "dot", "dashdot", "longdash")
+_DASHES = ("dot", "dashdot", "longdash")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,28 +128,29 @@ def _active_traces(run: Run, number: int, runs: Sequence[Run], metric: str) -> l
 def _baseline_traces(runs: Sequence[Run], metric: str) -> list[dict[str, Any]]:
     """The baselines' lines; one that is the same in several runs is drawn once."""
     traces: list[dict[str, Any]] = []
+    firsts = first_checkpoints(runs)
+    for number in firsts:
+        name = escape(first_checkpoint_name(run_names(runs)[number], alone=len(firsts) == 1))
+        colour = colour_of(number) if len(firsts) > 1 else "$ink"
+        traces.append(_baseline_line(runs[number], "never-retrained", metric, name) | _dashed(colour, "dash"))
     drawn: set[Any] = set()
-    for number, run in enumerate(runs):
-        table = run.composite
-        for place, model in enumerate(
-            m for m in table["model"].unique() if m == "never-retrained" or m not in COMPOSITES
-        ):
-            chosen = table[(table["model"] == model) & (table["metric"] == metric)]
-            same = (model, tuple(iso(chosen["start"])), tuple(numbers(chosen["value"])))
-            if (
-                same in drawn
-                or not chosen["value"].notna().any()
-                or (model == "never-retrained" and run.num_rounds < 2)
-            ):
-                continue
+    for run in runs:
+        for place, model in enumerate(guesses(run)):
+            line = _baseline_line(run, model, metric, MODEL_NAMES.get(model, escape(model)))
+            same = (model, tuple(line["x"]), tuple(line["y"]))
+            if same not in drawn and any(y is not None for y in line["y"]):
+                traces.append(line | _dashed("$quiet", _DASHES[place % len(_DASHES)]))
             drawn.add(same)
-            own = model == "never-retrained" and len(runs) > 1
-            name = MODEL_NAMES.get(model, escape(model))
-            name = f"{escape(run_names(runs)[number])}: never retrained" if own else name
-            colour = colour_of(number) if own else "$quiet"
-            style = {"line": {"color": colour, "width": 1.5, "dash": _DASHES[place % len(_DASHES)]}}
-            traces.append(_line(chosen, name, metric) | style | {"mode": "lines"})
     return traces
+
+
+def _baseline_line(run: Run, model: str, metric: str, name: str) -> dict[str, Any]:
+    table = run.composite
+    return _line(table[(table["model"] == model) & (table["metric"] == metric)], name, metric)
+
+
+def _dashed(colour: str, dash: str) -> dict[str, Any]:
+    return {"mode": "lines", "line": {"color": colour, "width": 1.5, "dash": dash}}
 
 
 def _line(table: "pd.DataFrame", name: str, metric: str) -> dict[str, Any]:

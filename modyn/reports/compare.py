@@ -174,20 +174,50 @@ def _run_row(run: Run, name: str, shared: Mapping[str, frozenset[Place]]) -> dic
 def _baseline_rows(
     runs: Sequence[Run], names: Sequence[str], shared: Mapping[str, frozenset[Place]]
 ) -> list[dict[str, Any]]:
-    """A row for each baseline of each run; those that score the same are shown once."""
-    rows: list[dict[str, Any]] = []
+    """A row for each first checkpoint that is worth one, then one for each different guess."""
+    numbers = first_checkpoints(runs)
+    rows = [
+        _baseline_row(runs[n], "never-retrained", shared)
+        | {"name": first_checkpoint_name(names[n], alone=len(numbers) == 1)}
+        for n in numbers
+    ]
     seen: set[Any] = set()
-    for run, name in zip(runs, names, strict=True):
-        models = [m for m in run.composite["model"].unique() if m == "never-retrained" or m not in COMPOSITES]
-        for model in models:
+    for run in runs:
+        for model in guesses(run):
             row = _baseline_row(run, model, shared)
             same = (model, *(score_text(row[metric]) for metric in shared))
-            if same in seen or (model == "never-retrained" and run.num_rounds < 2):
-                continue
+            if same not in seen:
+                rows.append(row | {"name": _BASELINES.get(model, model)})
             seen.add(same)
-            several = model == "never-retrained" and len(runs) > 1
-            rows.append(row | {"name": f"{name} (first checkpoint)" if several else _BASELINES.get(model, model)})
-    return sorted(rows, key=lambda row: row["model"] != "never-retrained")
+    return rows
+
+
+def guesses(run: Run) -> list[str]:
+    """The baselines of a run that need no training."""
+    return [str(model) for model in run.composite["model"].unique() if model not in COMPOSITES]
+
+
+def first_checkpoints(runs: Sequence[Run]) -> list[int]:
+    """The numbers of the runs whose first checkpoint, never retrained, is worth showing.
+
+    Not those that were trained once only, and one only of several that score the same everywhere.
+    """
+    seen = {_fingerprint(run, "active") for run in runs if run.num_rounds == 1}
+    found = []
+    for number, run in enumerate(runs):
+        scores = _fingerprint(run, "never-retrained")
+        if run.num_rounds > 1 and scores not in seen:
+            found.append(number)
+        seen.add(scores)
+    return found
+
+
+def first_checkpoint_name(run_name: str, *, alone: bool) -> str:
+    return "never retrained" if alone else f"{run_name} (first checkpoint)"
+
+
+def _fingerprint(run: Run, model: str) -> Any:
+    return frozenset((m, w, score_text(v)) for m in run.metrics for w, v in places(run, model, m).items())
 
 
 _BASELINES = {

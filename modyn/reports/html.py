@@ -25,7 +25,7 @@ from modyn.reports.words import (
     rows_of,
     score_text,
     size_text,
-    window_text,
+    span_text,
 )
 from modyn.run import STATIONS, Run
 from modyn.types import to_datetime
@@ -44,7 +44,7 @@ SAYS = {
 MAX_WARNINGS = 50
 
 
-def write_report(runs: Sequence[Run] | Run, path: str | Path) -> Path:
+def write_html(runs: Sequence[Run] | Run, path: str | Path) -> Path:
     """Write the report of one or several runs and return its path. Raises RunError if there is none, or no place to write."""
     content = report_html(runs).encode()
     path = Path(path).absolute()
@@ -145,7 +145,7 @@ def _facts(run: Run) -> dict[str, str]:
 
 def _stream(started: Mapping[str, Any]) -> str:
     borders = started.get("stream_time")
-    return window_text(to_datetime(borders[0]), to_datetime(borders[1])) if borders and None not in borders else ""
+    return span_text(to_datetime(borders[0]), to_datetime(borders[1])) if borders and None not in borders else ""
 
 
 def _moment(at: int) -> str:
@@ -181,7 +181,7 @@ def _round(run: Run, row: Mapping[Any, Any]) -> dict[str, str]:
     shown = {
         "round": str(row["round"]),
         "finished": "yes" if row["finished"] else "no",
-        "new data": window_text(row["start_time"], row["end_time"]) if has_times else "",
+        "new data": span_text(row["start_time"], row["end_time"]) if has_times else "",
         "new samples": known["num_samples"],
         "candidates": known["num_candidates"],
         "selected": known["num_selected"],
@@ -189,8 +189,9 @@ def _round(run: Run, row: Mapping[Any, Any]) -> dict[str, str]:
         "steps": known["num_steps"],
         "last loss": "" if is_missing(row["loss"]) else score_text(row["loss"]),
     }
+    is_followed = not is_missing(row["data_until"]) and bool((run.windows["start"] >= row["data_until"]).any())
     for metric in run.metrics:
-        shown[metric] = score_text(row[f"score_{metric}"]) if row["finished"] else ""
+        shown[metric] = score_text(row[f"score_{metric}"]) if is_followed else ""
     for station in STATIONS:
         shown[f"{station} time"] = duration_text(row[f"seconds_{station}"]) if row[f"seconds_{station}"] else ""
     size = row["size_bytes"]

@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from modyn.reports.words import (
     is_missing,
     rows_of,
     score_text,
+    span_text,
     whole_text,
     window_text,
 )
@@ -136,7 +138,7 @@ def data_and_triggers(run: Run, number: int) -> Chart | None:
 def _firing_marks(rounds: "pd.DataFrame", number: int) -> list[dict[str, Any]]:
     moments = iso(rounds["end_time"])
     texts = [
-        f"round {row.round}: {window_text(row.start_time, row.end_time)}<br>{whole_text(row.num_samples, 'new sample')}"
+        f"round {row.round}: {span_text(row.start_time, row.end_time)}<br>{whole_text(row.num_samples, 'new sample')}"
         for row in rows_of(rounds)
     ]
     colour = f"$run{number % 6}"
@@ -355,7 +357,11 @@ def losses(run: Run, number: int) -> Chart | None:
 
 
 def _checkpoint_text(number: Any, until: Any) -> str:
-    return f"round {number}" if is_missing(until) else f"round {number}, data before {until:%Y-%m-%d %H:%M}"
+    return (
+        f"round {number}"
+        if is_missing(until)
+        else f"round {number}, data up to {until - timedelta(microseconds=1):%Y-%m-%d %H:%M}"
+    )
 
 
 def _unique(texts: Iterable[str]) -> list[str]:

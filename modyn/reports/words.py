@@ -1,7 +1,7 @@
 """Numbers, durations, windows and policies as a reader wants them."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, time
+from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -72,15 +72,25 @@ def size_text(size: float) -> str:
 
 
 def window_text(start: datetime, end: datetime) -> str:
-    """A half-open window of time; hours are shown only where a border is not midnight.
+    """A half-open window of time, as exact as its borders need (down to seconds).
 
     >>> window_text(datetime(2013, 1, 1), datetime(2013, 1, 31))
     '[2013-01-01, 2013-01-31)'
     >>> window_text(datetime(2013, 1, 1), datetime(2013, 1, 1, 6))
     '[2013-01-01 00:00, 2013-01-01 06:00)'
     """
-    pattern = "%Y-%m-%d" if start.time() == end.time() == time() else "%Y-%m-%d %H:%M"
+    pattern = "%Y-%m-%d %H:%M:%S" if start.second or end.second else "%Y-%m-%d %H:%M"
+    pattern = "%Y-%m-%d" if start.time() == end.time() == time() else pattern
     return f"[{start:{pattern}}, {end:{pattern}})"
+
+
+def span_text(start: datetime, end: datetime) -> str:
+    """The times of the first and the last sample of ``[start, end)``, both included, to the minute.
+
+    >>> span_text(datetime(2013, 1, 1, 5), datetime(2013, 1, 31, 4, 59, 0, 1))
+    '2013-01-01 05:00 to 2013-01-31 04:59'
+    """
+    return f"{start:%Y-%m-%d %H:%M} to {end - timedelta(microseconds=1):%Y-%m-%d %H:%M}"
 
 
 def policy_text(document: Any) -> str:
