@@ -12,14 +12,17 @@ import numpy as np
 import pyarrow as pa
 import sqlalchemy as sa
 
-from modyn.datasets import catalog, deletions, snapshot
+from modyn.datasets import catalog, compaction, conditions, deletions, purging, queries, snapshot, verifying
 from modyn.datasets.catalog import DATASETS
+from modyn.datasets.purging import Receipt
+from modyn.datasets.queries import Summary
 from modyn.datasets.ranks import as_keys
 from modyn.datasets.reader import Reader
+from modyn.datasets.snapshot import Snapshot
 from modyn.datasets.state import State, tell
 from modyn.datasets.writer import Writer
 from modyn.errors import AlreadyExists, DataError
-from modyn.types import Samples, Window, to_microseconds
+from modyn.types import Int64s, Samples, Window, to_microseconds
 from modyn.workspace import Workspace, check_name
 
 SHARD_BYTES = 256 << 20
@@ -34,6 +37,7 @@ class Dataset:
 
     def __init__(self, state: State) -> None:
         self._state = state
+        self.compacts_in_background = True
 
     @classmethod
     def create(
@@ -169,7 +173,7 @@ class Dataset:
 
     def write(self, *, shard_bytes: int = SHARD_BYTES) -> Writer:
         """Several appends, and rows of one's own in the catalog, in one transaction: ``with dataset.write() as writer``."""
-        return Writer(self._state, shard_bytes=shard_bytes)
+        return Writer(self._state, shard_bytes=shard_bytes, compact=self.compacts_in_background)
 
     def delete(self, keys: Any) -> int:
         """Delete samples by key: a new version without them, in force at once; returns how many were live.
@@ -182,6 +186,76 @@ class Dataset:
         num = deletions.delete(self.workspace, self.id, doomed) if len(doomed) else 0
         self._state.renew()
         return num
+
+    def find(self, wanted: Sequence[str], window: Window | None = None) -> Int64s:
+        """Keys of the live samples for which every condition holds, ascending.
+
+        A condition is ``NAME OP VALUE``: a payload column, ``label``, ``time`` or ``key``; one of == != < <= > >= in, not in.
+        Raises DataError for what is no condition, naming the nearest column.
+        """
+
+        def use(now: Snapshot) -> Int64s:
+            return queries.find(now, [conditions.parse(text, now.head) for text in wanted], window)
+
+        return self._state.retrying(use)
+
+    def find_ids(self, column: str, ids: Sequence[Any]) -> Int64s:
+        """Keys of the live samples whose value in a column (integers or text) is one of the ids, ascending."""
+        return self._state.retrying(lambda now: queries.find_ids(now, column, ids))
+
+    def set_retention(self, retention_us: int | None) -> None:
+        """Keep samples for so many microseconds of their own time (None = for ever); ``expire`` goes by it."""
+        if retention_us is not None and retention_us <= 0:
+            raise DataError(f"a retention must be above 0 microseconds; got {retention_us}")
+        with catalog.changing(self.workspace) as connection:
+            *_, generation = catalog.advance(connection, self.id, by=0)
+            query = sa.update(DATASETS).where(DATASETS.c.id == self.id).values(retention_us=retention_us)
+            connection.execute(query)
+        tell(self.folder, generation)
+
+    def expire(self, now_us: int) -> int:
+        """Delete the samples whose timestamp is older than the retention before ``now_us``; returns how many."""
+        retention_us = self._state.snapshot().head.retention_us
+        if retention_us is None:
+            return 0
+        old = self.samples(Window(-(2**62), now_us - retention_us, by="time"))
+        return self.delete(old.keys) if len(old) else 0
+
+    def purge(self) -> Receipt:
+        """Remove the bytes of all deleted samples from the workspace, for earlier versions too; returns the receipt."""
+        self._refuse_pinned()
+        return purging.purge(self._state)
+
+    def receipts(self) -> list[Receipt]:
+        """The receipts of all purges, oldest first."""
+        return purging.receipts(self._state)
+
+    def compact(self, *, target_bytes: int = compaction.TARGET_BYTES) -> int:
+        """Merge neighbouring shards into ones of up to ``target_bytes``; returns how many shards were merged."""
+        self._refuse_pinned()
+        self._state.sweep()
+        return compaction.compact(self._state, target=target_bytes)
+
+    def verify(self) -> list[str]:
+        """Read every shard and compare its checksum, and every linked file's stamp: what is wrong, naming the file."""
+        return self._state.retrying(verifying.verify)
+
+    def label_counts(self, window: Window | None = None) -> dict[Any, int]:
+        """How many live samples have each label. Raises DataError if labels are not single integers or classes."""
+        return self._state.retrying(lambda now: queries.label_counts(now, window))
+
+    def time_histogram(self, every_us: int, window: Window | None = None) -> tuple[Int64s, Int64s]:
+        """``(starts[b], counts[b])``: live samples in each stretch of ``every_us`` microseconds; see ``queries``."""
+        return self._state.retrying(lambda now: queries.time_histogram(now, every_us, window))
+
+    def since(self, version: int) -> Window:
+        """The keys that were added after a version, as a window. Raises NotFound if there was no such version."""
+        return Window(self.at(version).end_key, self.end_key)
+
+    def summary(self) -> Summary:
+        """Size, time span, growth, labels, deleted share and shards, without reading a payload."""
+        with catalog.reading(self.workspace) as connection:
+            return self._state.retrying(lambda now: queries.summary(connection, now))
 
     def _refuse_pinned(self) -> None:
         if self._state.version is not None:

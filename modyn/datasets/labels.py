@@ -40,7 +40,8 @@ def encode(text: pa.Array, classes: Sequence[str]) -> Int64s:
         row = int(np.flatnonzero(codes.is_null().to_numpy(zero_copy_only=False))[0])
         name = text[row].as_py()
         raise BadSample(f"row {row}: '{name}' is not a label class of this dataset. {did_you_mean(name, classes)}")
-    return codes.to_numpy(zero_copy_only=False).astype(np.int64)
+    found: Int64s = codes.to_numpy(zero_copy_only=False).astype(np.int64)
+    return found
 
 
 def check_codes(codes: Array, classes: Sequence[str]) -> None:

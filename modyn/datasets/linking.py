@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from modyn.datasets import links
 from modyn.datasets.links import MTIME, PATH, PAYLOAD, SIZE, Field, Records
-from modyn.datasets.shards import Rows
+from modyn.datasets.shards import Rows, time_range
 from modyn.errors import DataError
 from modyn.types import Array, Int64s
 
@@ -42,17 +42,15 @@ def index_records(records: Records, *, origin_key: int) -> dict[str, Any]:
     moment = absolute.timestamp
     if isinstance(moment, Field):
         times = absolute.view(content, moment).astype(np.int64) * moment.scale
-        lowest, highest, ordered = int(times.min()), int(times.max()), bool((times[1:] >= times[:-1]).all())
+        times_known = time_range(times)
     else:
-        lowest, highest, ordered = moment, moment, True
+        times_known = {"min_time": moment, "max_time": moment, "in_time_order": True}
     mtime = os.stat(absolute.path).st_mtime_ns
     edges = links.fingerprint(absolute, content)
     return {
         "kind": "records",
         "file": f"{origin_key}.records",
-        "min_time": lowest,
-        "max_time": highest,
-        "in_time_order": ordered,
+        **times_known,
         "num_bytes": 0,
         "sha256": "",
         "link": links.to_json(absolute, origin_key=origin_key, mtime_ns=mtime, edges=edges),

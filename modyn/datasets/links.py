@@ -165,6 +165,9 @@ class OpenFiles(OpenShard):
             return super().gather_any_length(name, rows)
         return pa.array([bytes(part) for part in self.bytes_of(name, rows)], pa.large_binary())
 
+    def span(self, name: str, rows: Int64s) -> None:
+        """The bytes lie in the user's files, each to be opened by itself."""
+
     def verify_links(self) -> None:
         """Raises Damaged, naming the first linked file that is missing or has changed."""
         known = zip(self.column(PATH).to_pylist(), self.column(SIZE).tolist(), self.column(MTIME).tolist(), strict=True)  # type: ignore[union-attr]
@@ -249,6 +252,11 @@ class OpenRecords(OpenShard):
 
     def _field(self, name: str) -> Array:
         return self.records.view(self.mapping, self.records.columns[name])
+
+    def span(self, name: str, rows: Int64s) -> tuple[Int64s, Int64s]:
+        records = rows if self._records_left is None else self._records_left[rows]
+        starts = self.records.start + records * self.records.record_size
+        return starts, starts + self.records.record_size
 
     def gather(self, name: str, rows: Int64s, out: Array) -> None:
         out[...] = self._field(name)[rows if self._records_left is None else self._records_left[rows]]

@@ -113,8 +113,8 @@ class Reader:
         Never raises for keys that cannot be read: ``read`` says so.
         """
         if self._announcer is None or not self._announcer.is_mine():
-            self._announcer = announcing.Announcer()
-        self._announcer.announce(self._state, self._columns, as_keys(keys))
+            self._announcer = announcing.Announcer(self._state, self._columns)
+        self._announcer.announce(as_keys(keys))
 
 
 def _read(column: Column, places: Places, num: int) -> Array:
@@ -149,7 +149,7 @@ def _gather(column: Column, places: Places, num: int, fill: Callable[[OpenShard,
     done = 0
     for shard, rows, where in places:
         fill(shard, rows, out[done : done + len(rows)])
-        order[done : done + len(rows)] = where
+        order[done : done + len(rows)] = where  # type: ignore[assignment]
         done += len(rows)
     inverse = np.empty(num, np.intp)
     inverse[order] = np.arange(num)
@@ -163,5 +163,5 @@ def _gather_any_length(name: str, places: Places, num: int, *, text: bool = Fals
     if places[0][2] is None:
         return parts[0]
     inverse = np.empty(num, np.int64)
-    inverse[np.concatenate([where for *_, where in places])] = np.arange(num)  # type: ignore[arg-type]
+    inverse[np.concatenate([where for *_, where in places])] = np.arange(num)
     return pa.concat_arrays(parts).take(pa.array(inverse))

@@ -103,6 +103,22 @@ def _sync_and_hash(descriptor: int, num_bytes: int) -> str:
             return digest.result()
 
 
+def time_range(timestamps: Int64s) -> dict[str, Any]:
+    """What the catalog keeps of at least one timestamp: the range, and whether they ascend."""
+    return {
+        "min_time": int(timestamps.min()),
+        "max_time": int(timestamps.max()),
+        "in_time_order": bool((timestamps[1:] >= timestamps[:-1]).all()),
+    }
+
+
+def order_by_time(timestamps: Int64s) -> Array | None:
+    """The rows in the order of their timestamps, 4 bytes each; None where that is the order they are in."""
+    if (timestamps[1:] >= timestamps[:-1]).all():
+        return None
+    return np.argsort(timestamps, kind="stable").astype(np.uint32)
+
+
 @contextmanager
 def clear_errors(path: Path, done: str) -> Iterator[None]:
     """Turn the system's errors into DataError that names the file."""
@@ -184,7 +200,8 @@ class OpenShard:
 
     @property
     def timestamps(self) -> Int64s:
-        return self._index(TIMESTAMP, "int64")
+        found: Int64s = self._index(TIMESTAMP, "int64")
+        return found
 
     @property
     def labels(self) -> Array | None:
@@ -219,6 +236,10 @@ class OpenShard:
     def _index(self, name: str, dtype: str) -> Any:
         return self._array(name, Column(name, "array", dtype))
 
+    def explicit_keys(self) -> Int64s:
+        """The keys, ascending, also where they are dense."""
+        return np.arange(self.shard.first_key, self.shard.end_key) if self.keys is None else self.keys
+
     def rows_of(self, keys: Int64s) -> Int64s:
         """Rows of keys that lie in the shard's range; -1 for a key that is not there."""
         return keys - self.shard.first_key if self.rank is None else self.rank.rows_of(keys)
@@ -229,7 +250,7 @@ class OpenShard:
 
     def gather_labels(self, rows: Int64s, out: Array) -> None:
         """Copy the labels of rows to ``out[n, ...]``."""
-        np.take(self.labels, rows, axis=0, out=out, mode="clip")  # type: ignore[arg-type, call-overload]
+        np.take(self.labels, rows, axis=0, out=out, mode="clip")  # type: ignore[call-overload]
 
     def gather_any_length(self, name: str, rows: Int64s) -> pa.Array:
         """The rows of a column of kind ``text`` or ``bytes``, as one new Arrow array. Raises Damaged for bad offsets."""
@@ -241,6 +262,25 @@ class OpenShard:
         starts, ends = self._ranges(name, rows)
         data = memoryview(self.column(name).buffers()[2])  # type: ignore[union-attr]
         return [data[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+
+    def span(self, name: str, rows: Int64s) -> tuple[Int64s, Int64s] | None:
+        """Where the bytes of a column's rows lie in the mapped file: ``(starts[n], ends[n])``; None if they are not in it."""
+        column, values = self.stored[name], self.column(name)
+        base = self.address
+        if isinstance(values, np.ndarray):
+            width = values.strides[0]
+            starts = values.ctypes.data - base + rows * width
+            return starts, starts + width
+        if column.kind != "array" and values.buffers()[2] is not None:
+            begins, ends = self._ranges(name, rows)
+            data = values.buffers()[2].address - base
+            return begins + data, ends + data
+        return None
+
+    @cached_property
+    def address(self) -> int:
+        """Where the mapping begins in memory."""
+        return int(np.frombuffer(self.mapping, np.uint8).ctypes.data)
 
     def _ranges(self, name: str, rows: Int64s) -> tuple[Int64s, Int64s]:
         _, offsets, data = self.column(name).buffers()  # type: ignore[union-attr]

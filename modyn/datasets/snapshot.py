@@ -95,7 +95,7 @@ class Snapshot:
     def samples(self, window: Window | None = None) -> Samples:
         """Live samples of a window in key order, without their payloads."""
         parts = [
-            Samples(_take_keys(opened, rows), opened.timestamps[rows], _labels(opened, rows))
+            Samples(keys_of(opened, rows), opened.timestamps[rows], _labels(opened, rows))
             for opened, rows in self.stretches(window)
         ]
         if len(parts) == 1:
@@ -108,7 +108,7 @@ class Snapshot:
             none = np.empty(0, np.int64)
             labels = None if label is None else np.empty((0, *label.shape), label.dtype)
             return Samples(none, none, labels)
-        labels = None if label is None else np.concatenate([part.labels for part in parts])  # type: ignore[arg-type, misc]
+        labels = None if label is None else np.concatenate([part.labels for part in parts])
         keys = np.concatenate([part.keys for part in parts])
         return Samples(keys, np.concatenate([part.timestamps for part in parts]), labels)
 
@@ -151,9 +151,8 @@ class Snapshot:
         dead = np.zeros(shard.num_rows, np.bool_)
         places = opened.rows_of(gone)
         dead[places[places >= 0]] = True
-        if isinstance(rows, slice):
-            return np.flatnonzero(~dead[rows]) + rows.start
-        return rows[~dead[rows]]
+        left: Int64s = np.flatnonzero(~dead[rows]) + rows.start if isinstance(rows, slice) else rows[~dead[rows]]
+        return left
 
     def locate(self, keys: Int64s) -> list[tuple[OpenShard, Int64s, Array | None]]:
         """Where keys lie: shards with the rows to read there, and at which places of the result they belong.
@@ -228,7 +227,8 @@ def _may_hold(shard: Shard, window: Window | None) -> bool:
     return shard.min_time < window.end and window.start <= shard.max_time
 
 
-def _take_keys(opened: OpenShard, rows: Rows) -> Int64s:
+def keys_of(opened: OpenShard, rows: Rows) -> Int64s:
+    """The keys of rows of a shard."""
     if opened.keys is not None:
         return opened.keys[rows]
     first = opened.shard.first_key

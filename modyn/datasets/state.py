@@ -76,7 +76,11 @@ class State:
         """Remove what crashes left, once in the life of this object."""
         if not self._swept:
             self._swept = True
-            sweeping.sweep(self.workspace, self.dataset_id, self.folder)
+            self.sweep()
+
+    def sweep(self) -> list[str]:
+        """Remove files that no catalog names and that nobody is writing; returns their names."""
+        return sweeping.sweep(self.workspace, self.dataset_id, self.folder)
 
     def _mapped(self) -> mmap.mmap:
         if self._counter is None:

@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 import sqlalchemy as sa
 
-from modyn.datasets import catalog, columns, deletions, labels, linking, shards, sweeping
+from modyn.datasets import catalog, columns, compaction, deletions, labels, linking, shards, sweeping
 from modyn.datasets.catalog import COMMITS, DATASETS, SHARDS, Head, Schema
 from modyn.datasets.columns import Column, Values
 from modyn.datasets.links import Records
@@ -43,9 +43,10 @@ class Writer:
     What is appended is there for everybody when the ``with`` block ends, and not at all if it ends by an error.
     """
 
-    def __init__(self, state: State, *, shard_bytes: int) -> None:
+    def __init__(self, state: State, *, shard_bytes: int, compact: bool = True) -> None:
         self._state = state
         self._shard_bytes = shard_bytes
+        self._compact = compact
         self._exit = ExitStack()
         self._connection: sa.Connection | None = None
         self._pending: list[Rows] = []
@@ -221,15 +222,12 @@ class Writer:
         self._enter("arrow", rows, range(end - len(rows), end), aside=aside)
 
     def _enter(self, kind: str, rows: Rows, keys: range, *, aside: bool = False) -> None:
-        moments = rows.timestamps
         entry = {
             "kind": kind,
             "first_key": keys.start,
             "end_key": keys.stop,
             "num_rows": len(keys),
-            "min_time": int(moments.min()),
-            "max_time": int(moments.max()),
-            "in_time_order": bool((moments[1:] >= moments[:-1]).all()),
+            **shards.time_range(rows.timestamps),
             "link": None,
         }
         self._entries.append((entry, self._write(rows, aside=aside)))
@@ -264,6 +262,8 @@ class Writer:
             self._release()
         if generation is not None:
             tell(self._state.folder, generation)
+            if self._compact:
+                compaction.compact_aside(self._state)
 
     def _release(self) -> None:
         """Give up the files; what no catalog names is removed."""
@@ -310,7 +310,7 @@ def _row(dataset_id: int, entry: dict[str, Any], written: Written | None) -> dic
 def _join(parts: list[Rows], schema: Schema) -> Rows:
     if len(parts) == 1:
         return parts[0]
-    label = None if schema.label is None else np.concatenate([p.labels for p in parts])  # type: ignore[misc]
+    label = None if schema.label is None else np.concatenate([p.labels for p in parts])
     values = {name: columns.join([p.columns[name] for p in parts]) for name in schema.columns}
     return Rows(np.concatenate([p.timestamps for p in parts]), label, values)
 

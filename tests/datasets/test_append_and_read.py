@@ -9,12 +9,6 @@ import pytest
 from modyn.datasets import Dataset
 from modyn.errors import AlreadyExists, BadSample, ConfigError, DataError, NotFound
 from modyn.types import Window
-from modyn.workspace import Workspace
-
-
-@pytest.fixture
-def workspace(tmp_path):
-    return Workspace(tmp_path / "workspace")
 
 
 @pytest.fixture
@@ -128,7 +122,7 @@ def test_text_classes_are_remembered_in_the_order_they_come(dataset):
 def test_fixed_classes_refuse_another_one(workspace):
     dataset = Dataset.create(workspace, "pets", label_classes=["dog", "cat"])
     dataset.append(numbers(2), timestamps=[1, 2], labels=["cat", "dog"])
-    with pytest.raises(BadSample, match="row 1: 'catt' is not a label class of this dataset. Did you mean 'cat'"):
+    with pytest.raises(BadSample, match=r"row 1: 'catt' is not a label class of this dataset. Did you mean 'cat'"):
         dataset.append(numbers(2), timestamps=[1, 2], labels=["cat", "catt"])
     with pytest.raises(BadSample, match="row 0: label 2 is not the code of one of the 2 classes"):
         dataset.append(numbers(1), timestamps=[1], labels=[2])
@@ -182,9 +176,9 @@ def test_one_write_is_one_version_or_nothing(dataset):
         assert writer.append(numbers(3), timestamps=[1, 2, 3]) == range(2, 5)
         assert dataset.num_samples == 0
     assert (dataset.version, dataset.num_samples) == (1, 5)
-    with pytest.raises(ZeroDivisionError), dataset.write(shard_bytes=1) as writer:
+    with pytest.raises(ZeroDivisionError), dataset.write(shard_bytes=1) as writer:  # noqa: PT012
         writer.append(numbers(2), timestamps=[1, 2])
-        raise ZeroDivisionError
+        writer.append(numbers(2), timestamps=[1 // 0, 2])
     assert (dataset.version, dataset.num_samples) == (1, 5)
     assert len(list(dataset.folder.glob("*.arrow"))) == 1
     assert dataset.append(numbers(1), timestamps=[1]) == range(5, 6)
@@ -292,14 +286,16 @@ def test_keys_must_be_integers(dataset):
 def test_rows_of_ones_own_are_committed_with_the_samples(dataset):
     import sqlalchemy as sa
 
+    def append_and_note(writer, moment):
+        keys = writer.append(numbers(1), timestamps=[moment])
+        writer.connection.execute(sa.text("insert into ledger values (:key)"), {"key": keys.start})
+
     with dataset.workspace.transaction() as connection:
         connection.execute(sa.text("create table ledger (key integer)"))
-    with pytest.raises(ZeroDivisionError), dataset.write() as writer:
-        writer.append(numbers(1), timestamps=[1])
-        writer.connection.execute(sa.text("insert into ledger values (0)"))
-        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError), dataset.write() as writer:  # noqa: PT012
+        append_and_note(writer, 2)
+        append_and_note(writer, 1 // 0)
     with dataset.write() as writer:
-        keys = writer.append(numbers(1), timestamps=[1])
-        writer.connection.execute(sa.text("insert into ledger values (:key)"), {"key": keys.start})
+        append_and_note(writer, 1)
     with dataset.workspace.transaction() as connection:
         assert connection.execute(sa.text("select key from ledger")).scalars().all() == [0]

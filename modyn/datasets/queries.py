@@ -1,0 +1,198 @@
+"""Questions to a dataset that need no payload, or one column of it: which samples, how many of each label, when."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import sqlalchemy as sa
+
+from modyn.datasets import conditions
+from modyn.datasets.catalog import COMMITS
+from modyn.datasets.conditions import Condition
+from modyn.datasets.shards import OpenShard
+from modyn.datasets.snapshot import Rows, Snapshot, keys_of
+from modyn.errors import DataError, did_you_mean
+from modyn.types import Array, Int64s, Window, to_datetime
+
+_DAY_US = 86_400 * 1_000_000
+_MOST_BINS = 1_000_000
+
+
+def find(snapshot: Snapshot, wanted: Sequence[Condition], window: Window | None) -> Int64s:
+    """Keys of the live samples for which every condition holds, ascending."""
+    found = [
+        keys_of(opened, _chosen(rows, conditions.all_hold(wanted, opened)))
+        for opened, rows in snapshot.stretches(window)
+    ]
+    return np.concatenate(found) if found else np.empty(0, np.int64)
+
+
+def _chosen(rows: Rows, mask: Array) -> Int64s:
+    return np.flatnonzero(mask[rows]) + rows.start if isinstance(rows, slice) else rows[mask[rows]]
+
+
+def find_ids(snapshot: Snapshot, column: str, ids: Sequence[Any]) -> Int64s:
+    """Keys of the live samples whose value in a column of integers or text is one of the ids, ascending."""
+    known = {} if snapshot.head.schema is None else snapshot.head.schema.columns
+    if column not in known:
+        raise DataError(f"dataset '{snapshot.head.name}' has no column '{column}'. {did_you_mean(column, known)}")
+    spec = known[column]
+    if not (spec.kind == "text" or (spec.kind == "array" and not spec.shape and np.dtype(spec.dtype).kind in "iu")):
+        raise DataError(f"column '{column}' holds {spec}: ids are integers or text")
+    try:
+        wanted = [str(i) for i in ids] if spec.kind == "text" else np.array([int(i) for i in ids], np.int64)
+    except ValueError as error:
+        raise DataError(f"column '{column}' holds {spec}, but not every id is an integer: {error}") from None
+    found = [
+        keys_of(opened, _chosen(rows, _is_one_of(opened, column, wanted))) for opened, rows in snapshot.stretches()
+    ]
+    return np.concatenate(found) if found else np.empty(0, np.int64)
+
+
+def _is_one_of(opened: OpenShard, column: str, wanted: Any) -> Array:
+    values = opened.column(column)
+    if isinstance(values, np.ndarray):
+        return np.isin(values, wanted)
+    mask: Array = pc.is_in(values, pa.array(wanted, pa.large_string())).to_numpy(zero_copy_only=False)
+    return mask
+
+
+def label_counts(snapshot: Snapshot, window: Window | None) -> dict[Any, int]:
+    """How many live samples have each label (the class's text where labels are classes), by label.
+
+    Raises DataError if labels are not single integers.
+    """
+    label = None if snapshot.head.schema is None else snapshot.head.schema.label
+    if label is None:
+        return {}
+    if label.dtype != "int64" or label.shape:
+        raise DataError(f"labels of type {label} have no counts: only single integers and classes do")
+    counts: Counter[int] = Counter()
+    for opened, rows in snapshot.stretches(window):
+        values, nums = count_integers(opened.labels[rows])  # type: ignore[index]
+        counts.update(dict(zip(values.tolist(), nums.tolist(), strict=True)))
+    names = snapshot.head.label_classes
+    return {value if names is None else names[value]: counts[value] for value in sorted(counts)}
+
+
+def count_integers(values: Array) -> tuple[Array, Array]:
+    """Distinct integers, ascending, and how often each is there; one pass where their range is small."""
+    lowest, highest = int(values.min()), int(values.max())
+    if highest - lowest > max(1 << 16, len(values)):
+        return np.unique(values, return_counts=True)
+    counts = np.bincount(values - lowest)
+    there = np.flatnonzero(counts)
+    return there + lowest, counts[there]
+
+
+def time_histogram(snapshot: Snapshot, every_us: int, window: Window | None) -> tuple[Int64s, Int64s]:
+    """``(starts[b], counts[b])``: live samples in each stretch of ``every_us`` microseconds, from the first to the last sample.
+
+    Starts are multiples of ``every_us`` since 1970. Raises DataError for more than a million stretches.
+    """
+    if every_us <= 0:
+        raise DataError(f"a histogram's step must be above 0 microseconds; got {every_us}")
+    parts = [opened.timestamps[rows] for opened, rows in snapshot.stretches(window)]
+    if not parts:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    first = min(int(part.min()) for part in parts) // every_us
+    num = max(int(part.max()) for part in parts) // every_us - first + 1
+    if num > _MOST_BINS:
+        raise DataError(f"a step of {every_us} microseconds gives {num} stretches; at most {_MOST_BINS} are counted")
+    counts = np.zeros(num, np.int64)
+    for part in parts:
+        counts += np.bincount(part // every_us - first, minlength=num)
+    return (np.arange(num) + first) * every_us, counts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Growth:
+    """What one day (UTC, the wall clock of the commits) added and deleted."""
+
+    day: str
+    num_added: int
+    num_deleted: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """A dataset at a glance. Times are microseconds, the last one inclusive; None where there is no sample."""
+
+    name: str
+    version: int
+    num_samples: int
+    num_deleted: int
+    deleted_share: float
+    num_shards: int
+    num_bytes: int
+    storage: str
+    first_time: int | None
+    last_time: int | None
+    columns: Mapping[str, str]
+    label_type: str | None
+    label_counts: Mapping[Any, int] | None
+    growth: tuple[Growth, ...]
+    retention_us: int | None
+
+    def __str__(self) -> str:
+        span = (
+            "-" if self.first_time is None else f"{to_datetime(self.first_time)} to {to_datetime(self.last_time or 0)}"
+        )
+        lines = {
+            "dataset": f"{self.name}, version {self.version}",
+            "samples": f"{self.num_samples:,} (and {self.num_deleted:,} deleted, {self.deleted_share:.1%}, not yet purged)",
+            "time": span,
+            "size": f"{self.num_bytes:,} bytes in {self.num_shards} shards ({self.storage})",
+            "columns": ", ".join(f"{name}: {kind}" for name, kind in self.columns.items()) or "-",
+            "label": self.label_type or "-",
+        }
+        if self.label_counts:
+            shown = list(self.label_counts.items())
+            lines["labels"] = ", ".join(f"{k}: {n:,}" for k, n in shown[:20]) + (", ..." if len(shown) > 20 else "")
+        lines["growth"] = ", ".join(f"{g.day}: +{g.num_added:,} -{g.num_deleted:,}" for g in self.growth[-7:]) or "-"
+        return "\n".join(f"{name:8} {text}" for name, text in lines.items())
+
+
+def summary(connection: sa.Connection, snapshot: Snapshot) -> Summary:
+    """A dataset at a glance, without reading a payload."""
+    head, schema = snapshot.head, snapshot.head.schema
+    parts = [opened.timestamps[rows] for opened, rows in snapshot.stretches()]
+    countable = schema is not None and schema.label is not None and str(schema.label) == "int64"
+    num_deleted = snapshot.deleted.count(0, snapshot.end_key)
+    return Summary(
+        name=head.name,
+        version=snapshot.version,
+        num_samples=snapshot.num_samples,
+        num_deleted=num_deleted,
+        deleted_share=num_deleted / max(1, snapshot.num_samples + num_deleted),
+        num_shards=len(snapshot.shards),
+        num_bytes=sum(shard.num_bytes for shard in snapshot.shards),
+        storage=head.storage,
+        first_time=min((int(part.min()) for part in parts), default=None),
+        last_time=max((int(part.max()) for part in parts), default=None),
+        columns={} if schema is None else {name: str(column) for name, column in schema.columns.items()},
+        label_type=None if schema is None or schema.label is None else str(schema.label),
+        label_counts=label_counts(snapshot, None) if countable else None,
+        growth=growth(connection, head.id, snapshot.version),
+        retention_us=head.retention_us,
+    )
+
+
+def growth(connection: sa.Connection, dataset_id: int, version: int) -> tuple[Growth, ...]:
+    """What each day's commits added and deleted, up to a version, oldest first."""
+    day = (COMMITS.c.at - COMMITS.c.at % _DAY_US).label("day")
+    added = sa.func.sum(COMMITS.c.end_key - COMMITS.c.start_key)
+    query = (
+        sa.select(day, added.label("added"), sa.func.sum(COMMITS.c.num_deleted).label("deleted"))
+        .where(COMMITS.c.dataset_id == dataset_id, COMMITS.c.version <= version)
+        .group_by(day)
+        .order_by(day)
+    )
+    return tuple(
+        Growth(day=f"{to_datetime(int(row.day)):%Y-%m-%d}", num_added=int(row.added), num_deleted=int(row.deleted))
+        for row in connection.execute(query)
+    )
