@@ -23,7 +23,7 @@ from types import ModuleType
 from typing import Any, ClassVar, Self, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError, ValidationInfo
-from pydantic_core import InitErrorDetails, PydanticCustomError, PydanticUndefined, core_schema
+from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
 from modyn.errors import ConfigError, NotFound, Problem, did_you_mean
 
@@ -367,16 +367,51 @@ class OptionDoc:
 
 def option_docs(cls: type[BaseModel]) -> list[OptionDoc]:
     """The documented options of a policy, in the order of its fields."""
+    schema = cls.model_json_schema()
     docs = []
     for name, field in cls.model_fields.items():
-        default = "required" if field.is_required() else describe_value(field.get_default(call_default_factory=True))
-        if field.default is not PydanticUndefined and isinstance(field.default, Policy):
-            default = str(field.default)
-        annotation = getattr(field.annotation, "__name__", None) if inspect.isclass(field.annotation) else None
-        text = annotation or str(field.annotation).replace("typing.", "")
-        text = re.sub(r"\b(?:[a-z_]+\.)+([A-Za-z])", r"\1", text)
-        docs.append(OptionDoc(name=name, type=text, default=default, description=field.description or ""))
+        default = "required" if field.is_required() else _spell_default(cls, name)
+        kind = _type_words(schema["properties"].get(field.alias or name, {}), schema.get("$defs", {}))
+        docs.append(OptionDoc(name=name, type=kind, default=default, description=field.description or ""))
     return docs
+
+
+def _spell_default(cls: type[BaseModel], name: str) -> str:
+    default = cls.model_fields[name].get_default(call_default_factory=True, validated_data={})
+    try:
+        written = cls.model_construct(**{name: default}).model_dump(mode="json", include={name}, warnings=False)[name]
+    except ValueError:
+        written = default
+    return describe_value(written)
+
+
+def _type_words(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
+    """What a JSON schema allows, in a few words."""
+    if "$ref" in schema:
+        return _type_words(definitions.get(str(schema["$ref"]).rpartition("/")[2], {}), definitions)
+    if _ROLE_MARK in schema:
+        return f"a {schema[_ROLE_MARK]}"
+    for several in ("anyOf", "oneOf", "allOf"):
+        if several in schema:
+            return " or ".join(dict.fromkeys(_type_words(choice, definitions) for choice in schema[several]))
+    if "enum" in schema or "const" in schema:
+        return " | ".join(describe_value(v).strip("'") for v in schema.get("enum", [schema.get("const")]))
+    if schema.get("type") == "array":
+        return f"list of {_type_words(schema.get('items', {}), definitions)}"
+    if schema.get("type") == "object" and schema.get("properties"):
+        return "{" + ", ".join(schema["properties"]) + "}"
+    return _plain_type(schema)
+
+
+def _plain_type(schema: Mapping[str, Any]) -> str:
+    examples = schema.get("examples")
+    if examples:
+        return f"such as {', '.join(str(example) for example in examples[:3])}"
+    words = str(schema.get("format") or schema.get("type", "anything"))
+    words = {"date-time": "date and time", "null": "null", "number": "number", "string": "text"}.get(words, words)
+    bounds = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+    limits = [f"{sign} {schema[name]:g}" for name, sign in bounds.items() if name in schema]
+    return " ".join([words, ", ".join(limits)]).strip()
 
 
 def example_of(cls: type[Policy]) -> str:

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from modyn.cli.console import make_console
 from modyn.errors import ConfigError
 from modyn.workspace import Workspace
 
@@ -38,7 +38,7 @@ def run(
     if name is not None and len(file) > 1:
         raise ConfigError("--name names one run; it cannot be given with several pipeline files")
     pipelines = [Pipeline.load(path, settings or []) for path in file]
-    console, workspace, done = Console(), Workspace(), []
+    console, workspace, done = make_console(), Workspace(), []
     with Progress(console, [name or pipeline.name for pipeline in pipelines], hidden=quiet) as progress:
         for number, pipeline in enumerate(pipelines):
             done.append(pipeline.run(workspace, name=name, observers=[progress.observe(number)]))

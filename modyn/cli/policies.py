@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from modyn import policy
+from modyn.cli.console import make_console
 from modyn.errors import NotFound, did_you_mean
 
 
@@ -25,7 +26,7 @@ def show_policies(
     name: Annotated[str | None, typer.Argument(help="One policy, with its options and an example.")] = None,
 ) -> None:
     """List the policies that a pipeline can name, or explain one."""
-    console = Console()
+    console = make_console()
     known = policy.roles()
     if role is not None and role not in known:
         raise NotFound(f"there are no policies of the kind '{role}'. {did_you_mean(role, known)}")

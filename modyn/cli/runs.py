@@ -5,10 +5,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
+import pandas as pd
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from modyn.cli.console import make_console
 from modyn.errors import ConfigError, RunError
 from modyn.run import Run
 from modyn.runlog import RunLog
@@ -41,27 +43,41 @@ def ls() -> None:
         rows.append((when, (log.run_id, log.status, f"{when:%Y-%m-%d %H:%M:%S}", *names, str(num_rounds))))
     for _, row in sorted(rows, reverse=True):
         table.add_row(*row)
-    Console().print(table if rows else "There are no runs yet; start one with: modyn run FILE")
+    make_console().print(table if rows else "There are no runs yet; start one with: modyn run FILE")
 
 
 @app.command("show")
 def show(run: Annotated[str, typer.Argument(help="A run's id, or its name for the latest of that name.")]) -> None:
     """Show a run: its rounds, scores and costs."""
     found = Run(RunLog.find(Workspace().runs, run))
-    console = Console()
+    console = make_console()
     console.print(repr(found), highlight=False, markup=False)
-    rounds = found.rounds
-    if len(rounds):
-        console.print(_table(rounds))
+    if len(found.rounds):
+        console.print()
+        console.print(_rounds_table(found))
 
 
-def _table(frame: Any) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for column in frame.columns:
-        table.add_column(str(column), header_style="dim", overflow="fold")
-    for row in frame.itertuples(index=False):
-        table.add_row(*[f"{value:.4g}" if isinstance(value, float) else str(value) for value in row])
+def _rounds_table(run: Run) -> Table:
+    rounds = run.rounds
+    scores = [column for column in rounds.columns if column.startswith("score_")]
+    titles = ("round", "data until (UTC)", "new samples", "trained on", "loss", "train s", "total s", "first step")
+    table = Table(box=None, padding=(0, 2, 0, 0), caption="scores are those on the window after the round's data")
+    for title in (*titles, *(column.removeprefix("score_") for column in scores)):
+        table.add_column(title, header_style="dim", justify="right")
+    for row in rounds.to_dict("records"):
+        cells = [
+            str(row["round"]) if row["finished"] else f"{row['round']} (unfinished)",
+            _cell(row["data_until"], "{:%Y-%m-%d %H:%M}"),
+            *(_cell(row[name], "{:,}") for name in ("num_samples", "num_trained")),
+            *(_cell(row[name], "{:.3g}") for name in ("loss", "seconds_train", "seconds")),
+            _cell(row["first_step_s"] * 1000, "{:.0f} ms"),
+        ]
+        table.add_row(*cells, *(_cell(row[name], "{:.3f}", "undefined") for name in scores))
     return table
+
+
+def _cell(value: Any, form: str, missing: str = "") -> str:
+    return missing if pd.isna(value) else form.format(value)
 
 
 @app.command("rm")
@@ -96,7 +112,9 @@ def report(
     """Write one self-contained HTML report of one or several runs, and print their comparison."""
     workspace = Workspace()
     write_report(
-        [Run(RunLog.find(workspace.runs, name)) for name in run], output or workspace.root / "report.html", Console()
+        [Run(RunLog.find(workspace.runs, name)) for name in run],
+        output or workspace.root / "report.html",
+        make_console(),
     )
 
 
@@ -119,7 +137,7 @@ def resume(
     from modyn.cli.progress import Progress
     from modyn.pipeline import Pipeline
 
-    console = Console()
+    console = make_console()
     with Progress(console, [run], hidden=quiet) as progress:
         done = Pipeline.resume(run, observers=[progress.observe(0)])
     console.print(repr(done), highlight=False, markup=False)
