@@ -244,7 +244,7 @@ class Stations:
         if self.evaluator is None or not self.pipeline.evaluation or not self.pipeline.evaluation.after_round:
             return {}
         scores = self._score(checkpoint, self._weights, None)
-        self._log_composite()
+        self._log_composite(round=checkpoint.round)
         later = [n for n, w in enumerate(self.evaluator.windows) if w.start >= checkpoint.data_until]
         return {metric: value for window, metric, value in scores if later and window == later[0]}
 
@@ -355,9 +355,9 @@ class Stations:
         until = np.array([c.data_until for c in self.checkpoints], dtype=np.int64)
         return {"active": composite.active(starts, until), "trained": composite.trained(starts, until)}
 
-    def _log_composite(self) -> None:
+    def _log_composite(self, *, round: int | None = None) -> None:  # noqa: A002
         ids = np.array([*(c.id for c in self.checkpoints), None], dtype=object)
-        self.log.append("composite", **{name: ids[rows].tolist() for name, rows in self._composite().items()})
+        self.log.append("composite", round=round, **{name: ids[rows].tolist() for name, rows in self._composite().items()})
 
 
 def streamed(dataset: Dataset, pipeline: "Pipeline") -> Samples:

@@ -129,7 +129,7 @@ def test_scoring_only_the_composite_model_gives_the_same_composite_scores(
 def test_scoring_after_the_run_gives_the_same_scores(pipeline_file: Write, stream: Workspace) -> None:
     during = modyn.Pipeline.load(pipeline_file()).run()
     after = modyn.Pipeline.load(pipeline_file(("metrics:", "when: after-run, metrics:"))).run()
-    assert during.evaluations["value"].tolist() == after.evaluations["value"].tolist()
+    np.testing.assert_array_equal(during.evaluations["value"], after.evaluations["value"])
 
 
 def test_a_single_class_window_is_undefined_and_not_zero(pipeline_file: Write, workspace: Workspace) -> None:

@@ -98,6 +98,9 @@ class Evaluator:
             return Score(window, name, None, "no samples")
         if hard and metric.needs == "probabilities":
             return Score(window, name, None, "a repeated label is no probability")
+        if not np.isfinite(outputs).all():
+            bad = int((~np.isfinite(outputs.reshape(len(outputs), -1)).all(axis=1)).sum())
+            return Score(window, name, None, f"the outputs of {bad} of {len(outputs)} samples are not finite")
         try:
             value = metric.score(labels, outputs)
         except Undefined as reason:
