@@ -3,7 +3,7 @@
 Keys and timestamps are ``int64``; timestamps count microseconds since 1970-01-01 UTC. Intervals are half-open.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, runtime_checkable
@@ -145,6 +145,40 @@ class Selection:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchRule:
+    """How to choose within each large batch while training (B samples are scored, ``share`` of them trained on).
+
+    The score of a sample is the sum of the ``scores`` signals, each times its factor. ``form`` says what a trainer may do on its
+    device: take the highest (``top``), or draw in proportion with weights (``importance``). Otherwise (None) it calls ``pick`` with the
+    signals on the CPU, the number to take, a generator and the labels; it returns rows and weights (None = all 1).
+    """
+
+    scores: Mapping[Any, float]
+    """Signal (its name, or a user's function) to factor."""
+    share: float
+    form: str | None
+    uniform_share: float
+    pick: Callable[[Signals, int, np.random.Generator, Array | None], tuple[Int64s, Float32s | None]]
+    score_every: int = 1
+    """Only every so many-th large batch is scored; within the others the choice is random."""
+    precision: str | None = None
+    """``bf16`` = score in that; None = as in training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holdout:
+    """What gives the irreducible loss: models trained on ``share`` of the samples that the others' losses are read from.
+
+    ``simple``: one model, trained on the holdout, which is never trained on otherwise. ``twin``: two models, each trained on one half
+    and read on the other half.
+    """
+
+    kind: str
+    share: float
+    epochs: int
 
 
 @dataclass(frozen=True, kw_only=True)

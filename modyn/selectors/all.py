@@ -1,12 +1,11 @@
 """Train on every candidate."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from modyn.selectors import Selector
-from modyn.types import Array, Candidates, Selection
+from modyn.types import Candidates, Selection, Signals
 
 
 class All(Selector):
@@ -16,8 +15,6 @@ class All(Selector):
     1
     """
 
-    def select(
-        self, candidates: Candidates, budget: int, signals: Mapping[str, Array], rng: np.random.Generator
-    ) -> Selection:
+    def select(self, candidates: Candidates, budget: int, signals: Signals, rng: np.random.Generator) -> Selection:
         keys: Any = candidates.keys
         return Selection(keys if budget >= len(keys) else keys[len(keys) - budget :])

@@ -34,7 +34,7 @@ def _label_counts(candidates: Candidates, rows: slice | Int64s) -> dict[str, int
     chosen = labels[rows]
     if not len(chosen):
         return {}
-    if 0 <= chosen.min() and chosen.max() < 10_000:
+    if chosen.min() >= 0 and chosen.max() < 10_000:
         counts = np.bincount(chosen)
         values = np.flatnonzero(counts)
         counts = counts[values]

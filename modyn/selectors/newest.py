@@ -1,11 +1,9 @@
 """Train on what arrived last."""
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from modyn.selectors import Selector
-from modyn.types import Array, Candidates, Selection
+from modyn.types import Candidates, Selection, Signals
 
 
 class Newest(Selector):
@@ -15,7 +13,5 @@ class Newest(Selector):
     100
     """
 
-    def select(
-        self, candidates: Candidates, budget: int, signals: Mapping[str, Array], rng: np.random.Generator
-    ) -> Selection:
+    def select(self, candidates: Candidates, budget: int, signals: Signals, rng: np.random.Generator) -> Selection:
         return Selection(candidates.keys[len(candidates) - budget :])

@@ -1,8 +1,10 @@
 """Fair shares: how a budget is divided among groups, and which rows belong to each. Vectorised over the samples."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from modyn.types import Array, Int64s
+from modyn.types import Array, Int64s, Selection
 
 MOST_SMALL_CODES = 65_536
 """Integer labels spread over fewer values than this are counted, not sorted."""
@@ -51,3 +53,13 @@ def grouped_rows(codes: Array, num_groups: int) -> list[Int64s]:
     order = np.argsort(codes, kind="stable")
     ends = np.cumsum(np.bincount(codes, minlength=num_groups))
     return np.split(order, ends[:-1])
+
+
+def joined(parts: Sequence[Selection]) -> Selection:
+    """Disjoint selections as one, keys ascending; a part without weights has weight 1."""
+    keys = np.concatenate([part.keys for part in parts])
+    order = np.argsort(keys, kind="stable")
+    if all(part.weights is None for part in parts):
+        return Selection(keys[order])
+    weights = [np.ones(len(p), np.float32) if p.weights is None else p.weights for p in parts]
+    return Selection(keys[order], np.concatenate(weights)[order])

@@ -1,11 +1,9 @@
 """Train on a random subset."""
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from modyn.selectors import Selector
-from modyn.types import Array, Candidates, Selection
+from modyn.types import Candidates, Selection, Signals
 
 
 class Uniform(Selector):
@@ -15,8 +13,6 @@ class Uniform(Selector):
     250
     """
 
-    def select(
-        self, candidates: Candidates, budget: int, signals: Mapping[str, Array], rng: np.random.Generator
-    ) -> Selection:
+    def select(self, candidates: Candidates, budget: int, signals: Signals, rng: np.random.Generator) -> Selection:
         rows = rng.choice(len(candidates), size=budget, replace=False, shuffle=False)
         return Selection(candidates.keys[np.sort(rows)])

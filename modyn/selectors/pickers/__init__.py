@@ -27,12 +27,14 @@ class Picker(Policy):
     """Chooses rows by a signal. Subclasses implement ``take``."""
 
     role: ClassVar[str] = "picker"
-    on_device: ClassVar[str | None] = None
-    """The form in which a trainer can do the same on its device, within a batch: ``top``, ``bottom`` or ``importance``."""
-
     per_class: bool = Field(
         False, description="share the budget fairly among the classes and pick within each, in parallel"
     )
+
+    @property
+    def on_device(self) -> str | None:
+        """The form in which a trainer can do the same on its device, within a batch: ``top``, ``bottom`` or ``importance``."""
+        return None
 
     def pick(self, signal: Signal, budget: int, rng: np.random.Generator, *, labels: Array | None = None) -> Picked:
         """Choose at most ``budget`` rows of ``signal`` (``[n]``, ``[n, d]`` or factored gradients).

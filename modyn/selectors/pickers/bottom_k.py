@@ -1,7 +1,5 @@
 """Those with the lowest scores."""
 
-from typing import ClassVar
-
 import numpy as np
 
 from modyn.selectors.pickers import Picked, Picker, scalar
@@ -16,7 +14,10 @@ class BottomK(Picker):
     [1, 2]
     """
 
-    on_device: ClassVar[str | None] = "bottom"
+    @property
+    def on_device(self) -> str | None:
+        """``bottom``."""
+        return "bottom"
 
     def take(self, signal: Signal, budget: int, rng: np.random.Generator) -> Picked:
         return Picked(highest(-scalar(signal), budget, rng))

@@ -1,7 +1,5 @@
 """Random, but more often where it matters, with weights that undo the bias."""
 
-from typing import ClassVar
-
 import numpy as np
 from pydantic import Field
 
@@ -25,11 +23,14 @@ class ImportanceSampling(Picker):
     ([2], [0.667])
     """
 
-    on_device: ClassVar[str | None] = "importance"
-
     uniform_share: float = Field(
         0.1, ge=0, le=1, description="share of the probability spread evenly, so that no weight exceeds 1 / share"
     )
+
+    @property
+    def on_device(self) -> str | None:
+        """``importance``."""
+        return "importance"
 
     def take(self, signal: Signal, budget: int, rng: np.random.Generator) -> Picked:
         chances = inclusion(scalar(signal), budget, self.uniform_share)
@@ -57,7 +58,7 @@ def inclusion(scores: Float64s, budget: int, uniform_share: float) -> Float64s:
         left, rest = budget - int(certain.sum()), shares[~certain].sum()
         if left <= 0 or rest <= 0:
             break
-        chances[~certain] = shares[~certain] * (left / rest)
+        chances[~certain] = shares[~certain] / rest * left
         above = ~certain & (chances >= 1)
         if not above.any():
             break

@@ -1,8 +1,7 @@
 """Those with the highest scores."""
 
-from typing import ClassVar
-
 import numpy as np
+from pydantic import Field
 
 from modyn.selectors.pickers import Picked, Picker, scalar
 from modyn.types import Float64s, Int64s, Signal
@@ -15,10 +14,19 @@ class TopK(Picker):
     [0, 2]
     """
 
-    on_device: ClassVar[str | None] = "top"
+    skip: float = Field(0.0, ge=0, lt=1, description="share of the rows, the highest of all, that is left out first")
+
+    @property
+    def on_device(self) -> str | None:
+        """``top``, unless some are left out."""
+        return None if self.skip else "top"
 
     def take(self, signal: Signal, budget: int, rng: np.random.Generator) -> Picked:
-        return Picked(highest(scalar(signal), budget, rng))
+        scores = scalar(signal)
+        if skipped := min(round(self.skip * len(scores)), len(scores) - budget):
+            left = highest(-scores, len(scores) - skipped, rng)
+            return Picked(left[highest(scores[left], budget, rng)])
+        return Picked(highest(scores, budget, rng))
 
 
 def highest(scores: Float64s, budget: int, rng: np.random.Generator) -> Int64s:

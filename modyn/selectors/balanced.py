@@ -1,0 +1,31 @@
+"""Train on as many samples of each group."""
+
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from modyn.selectors import Selector, group_values
+from modyn.selectors.shares import group_codes, grouped_rows, water_fill
+from modyn.types import Candidates, Selection, Signals
+
+
+class Balanced(Selector):
+    """Takes a random subset with fair shares of each label, or of each round; a small group gives all that it has.
+
+    >>> Balanced(by="round", budget=100).by
+    'round'
+    """
+
+    by: Literal["label", "round"] = Field("label", description="what is balanced: label, or the round of arrival")
+
+    def select(self, candidates: Candidates, budget: int, signals: Signals, rng: np.random.Generator) -> Selection:
+        if budget >= len(candidates):
+            return Selection(candidates.keys)
+        codes, num_groups = group_codes(group_values(candidates, self.by))
+        members = grouped_rows(codes, num_groups)
+        shares = water_fill(np.array([len(rows) for rows in members]), budget)
+        chosen = np.zeros(len(candidates), dtype=bool)
+        for rows, share in zip(members, shares, strict=True):
+            chosen[rows[rng.choice(len(rows), size=int(share), replace=False, shuffle=False)]] = True
+        return Selection(candidates.keys[chosen])

@@ -1,0 +1,56 @@
+"""Another selector from certain rounds on."""
+
+import itertools
+from typing import Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from modyn.policy import Options
+from modyn.selectors import Selector
+from modyn.types import Candidates, Selection, Signals
+
+
+class Step(Options):
+    """A selector and the round from which it decides."""
+
+    start: int = Field(0, ge=0, description="the first round in which it decides")
+    use: Selector = Field(
+        description="the selector; budget and history of the schedule hold where it has none of its own"
+    )
+
+
+class Schedule(Selector):
+    """Switches the selector at given rounds.
+
+    >>> policy = Schedule(steps=[{"use": "all"}, {"start": 3, "use": {"uniform": {"budget": "20%"}}}], history="round")
+    >>> str(policy.for_round(2)).partition(":")[0], policy.for_round(3).budget, policy.for_round(3).history.last
+    ('{all', 0.2, 1)
+    """
+
+    steps: list[Step] = Field(
+        min_length=1, description="selectors with the rounds from which they decide, rising from 0"
+    )
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        starts = [step.start for step in self.steps]
+        if starts[0] != 0 or any(later <= earlier for earlier, later in itertools.pairwise(starts)):
+            raise ValueError(f"steps must start at round 0 and rise; got {', '.join(map(str, starts))}")
+        return self
+
+    def for_round(self, number: int) -> Selector:
+        """The selector of a round, with the schedule's options where it has none of its own."""
+        chosen = [step.use for step in self.steps if step.start <= number][-1].for_round(number)
+        common = self.model_fields_set & set(Selector.model_fields) - chosen.model_fields_set
+        if not common:
+            return chosen
+        own = {name: getattr(chosen, name) for name in chosen.model_fields_set}
+        return type(chosen)(**own | {name: getattr(self, name) for name in common})
+
+    def choose(self, candidates: Candidates, signals: Signals | None, *, seed: int) -> Selection:
+        """What the round's selector chooses."""
+        return self.for_round(candidates.round).choose(candidates, signals, seed=seed)
+
+    def select(self, candidates: Candidates, budget: int, signals: Signals, rng: np.random.Generator) -> Selection:
+        return self.for_round(candidates.round).select(candidates, budget, signals, rng)
