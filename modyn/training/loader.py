@@ -1,14 +1,14 @@
 """The loader: from keys to batches of tensors, in an order that depends on nothing but (seed, round, epoch).
 
 Rows are read and parsed in blocks of many batches with one gather, and cut into batches as views. A block is prepared while the
-one before it is trained on. Where blocks begin is a pure function of the batch size and the size of a row, so that a parser sees the
-same arrays whatever prepares them.
+one before it is trained on: in a background thread for a batch parser (measured on 160-byte records: 6.8M samples/s, against
+0.6M to 0.9M through processes), in worker processes for a per-sample parser, which holds Python's lock.
 """
 
+import os
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -16,9 +16,12 @@ import torch
 from torch import Tensor
 
 from modyn.errors import DataError
-from modyn.training.order import block_edges, epoch_order
-from modyn.training.parsing import Parser, columns_nbytes
-from modyn.training.tensors import Inputs, mapped, nbytes, rows
+from modyn.training import workers
+from modyn.training.blocks import Batch, Block, Parsed, Plan
+from modyn.training.cache import ParsedCache
+from modyn.training.parsing import columns_nbytes
+from modyn.training.recipe import Recipe
+from modyn.training.tensors import Inputs, mapped, nbytes
 from modyn.types import Array, Int64s, Reader, Selection
 
 BLOCK_ROWS = 65_536
@@ -27,112 +30,55 @@ LabelTransform = Callable[[Array], Any]
 Examine = Callable[[Tensor | None, Int64s], None]
 
 
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Samples for one step: ``inputs``, ``labels[n]`` (None if unlabelled), ``weights[n]`` (None = all 1), ``keys[n]``."""
-
-    inputs: Inputs
-    labels: Tensor | None
-    weights: Tensor | None
-    keys: Int64s
-    epoch: int
-    step: int
-    """Number of the batch in its epoch."""
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-    def to(self, move: Callable[[Tensor], Tensor]) -> "Batch":
-        """The batch with ``move`` applied to every tensor."""
-        labels = None if self.labels is None else move(self.labels)
-        weights = None if self.weights is None else move(self.weights)
-        return Batch(mapped(move, self.inputs), labels, weights, self.keys, self.epoch, self.step)
-
-    def rows(self, start: int, end: int) -> "Batch":
-        """The samples ``[start, end)`` of the batch, as views."""
-        return Batch(
-            rows(self.inputs, start, end),
-            None if self.labels is None else self.labels[start:end],
-            None if self.weights is None else self.weights[start:end],
-            self.keys[start:end],
-            self.epoch,
-            self.step,
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class Block:
-    """Rows that are read and parsed together: ``keys[n]`` and ``weights[n]``, and where they stand in training."""
-
-    keys: Int64s
-    weights: Array | None
-    epoch: int
-    first_step: int
-    skip: int
-    """Rows at the start that were trained on before (after resuming inside a block)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What to load: epochs ``[first_epoch, end_epoch)`` of a selection, beginning at a batch of the first of them."""
-
-    batch_size: int
-    seed: int
-    round: int
-    first_epoch: int
-    end_epoch: int
-    first_step: int = 0
-    drop_last: bool = False
-    shuffle_window: int | None = None
-    """As ``order.epoch_order`` takes it."""
-
-    def blocks(self, selection: Selection, *, max_batches: int) -> Iterator[Block]:
-        """The blocks of all epochs, in order."""
-        for epoch in range(self.first_epoch, self.end_epoch):
-            order = epoch_order(
-                len(selection), seed=self.seed, round=self.round, epoch=epoch, window=self.shuffle_window
-            )
-            if self.drop_last:
-                order = order[: len(order) // self.batch_size * self.batch_size]
-            start = self.first_step * self.batch_size if epoch == self.first_epoch else 0
-            edges = block_edges(len(order), self.batch_size, max_batches=max_batches)
-            for low, high in zip(edges[:-1], edges[1:], strict=True):
-                if high > start:
-                    chosen = order[low:high]
-                    weights = None if selection.weights is None else selection.weights[chosen]
-                    skip = max(0, start - low)
-                    yield Block(selection.keys[chosen], weights, epoch, low // self.batch_size, skip)
-
-
 class Loader:
-    """Prepares batches from a reader and a parser, in the calling thread or a background one."""
+    """Prepares batches from a reader and a recipe.
+
+    ``num_workers``: 0 = in the calling thread, n = in so many processes, None = in a background thread, or for recipes that go
+    sample by sample in one process less than there are cores.
+    """
 
     def __init__(
-        self, reader: Reader, parser: Parser, *, label_transform: LabelTransform | None = None, background: bool = True
+        self,
+        reader: Reader,
+        recipe: Recipe,
+        *,
+        num_workers: int | None = None,
+        label_transform: LabelTransform | None = None,
+        cache: ParsedCache | None = None,
+        pin: bool = False,
     ) -> None:
         self.reader = reader
-        self.parser = parser
+        self.recipe = recipe
         self.label_transform = label_transform
-        self.background = background
+        self.cache = cache
+        self.pin = pin
+        self.num_processes = self._processes(num_workers)
+        self.in_background = num_workers is None and not recipe.is_per_sample
+        self._pool: workers.Pool | None = None
+
+    def _processes(self, num_workers: int | None) -> int:
+        if not workers.available() or (num_workers is None and not self.recipe.is_per_sample):
+            return 0
+        return len(os.sched_getaffinity(0)) - 1 if num_workers is None else num_workers
 
     def batches(self, selection: Selection, plan: Plan, *, examine: Examine | None = None) -> Iterator[Batch]:
-        """Every batch of the plan; ``examine`` is shown the labels and keys of each block first. Close the iterator (or exhaust it) to stop what runs in the background.
+        """Every batch of the plan; ``examine`` is shown the labels and keys of each block first.
 
-        Raises BadSample or DataError if samples cannot be read or parsed.
+        The tensors of a batch hold until the next but one is asked for. Close the iterator (or exhaust it) to stop what runs in the
+        background. Raises BadSample or DataError if samples cannot be read or parsed.
         """
-        parsed = self._parsed(selection, plan)
-        if not self.background:
-            yield from _cut(parsed, plan.batch_size, examine)
+        if not len(selection) and not plan.selections:
+            return
+        blocks = plan.blocks(selection, max_batches=self._max_batches(plan.selection_of(selection, 0), plan))
+        if self.num_processes and (self.cache is None or self._fill(selection, plan)):
+            parsed = self._by_processes(blocks, plan)
+        else:
+            parsed = (self.load(block, plan) for block in self._announced(blocks))
+        if not self.in_background:
+            yield from _cut(parsed, examine)
             return
         with Ahead(parsed, depth=2) as ahead:
-            yield from _cut(ahead, plan.batch_size, examine)
-
-    def _parsed(self, selection: Selection, plan: Plan) -> Iterator["Parsed"]:
-        keys = selection.keys
-        if not len(keys):
-            return
-        for block in plan.blocks(selection, max_batches=self._max_batches(selection, plan)):
-            yield self.load(block)
+            yield from _cut(ahead, examine)
 
     def _max_batches(self, selection: Selection, plan: Plan) -> int:
         """Batches in the largest block: 65,536 rows or 32 MB."""
@@ -142,29 +88,94 @@ class Loader:
         """Bytes of a sample, as a payload or parsed, whichever is more; by the first two keys."""
         probe = keys[:2]
         columns = self.reader.read(probe)
-        return max(1, columns_nbytes(columns) // len(probe), nbytes(self.parser(columns, probe)) // len(probe))
+        return max(1, columns_nbytes(columns) // len(probe), nbytes(self.recipe.parse(columns, probe)) // len(probe))
 
-    def load(self, block: Block) -> "Parsed":
-        """Read and parse one block."""
-        inputs = self.parser(self.reader.read(block.keys), block.keys)
-        labels = self.reader.labels(block.keys)
+    def _announced(self, blocks: Iterator[Block]) -> Iterator[Block]:
+        """The blocks, each announced to the reader one block before it is read."""
+        before: Block | None = None
+        for block in blocks:
+            self.reader.announce(block.keys)
+            if before is not None:
+                yield before
+            before = block
+        if before is not None:
+            yield before
+
+    def load(self, block: Block, plan: Plan) -> Parsed:
+        """Read and parse one block in this thread."""
+        inputs = self._parse(block.keys)
+        if plan.augment:
+            inputs = self.recipe.augmented(inputs, block.keys, round=plan.round, epoch=block.epoch)
+        return self._finished(block, inputs)
+
+    def _parse(self, keys: Int64s) -> Inputs:
+        if self.cache is not None:
+            self.reader.labels(keys)  # says if one is deleted, which the cache would not know
+            return self.cache.inputs(keys, lambda missing: self.recipe.parse(self.reader.read(missing), missing))
+        return self.recipe.parse(self.reader.read(keys), keys)
+
+    def _finished(self, block: Block, inputs: Inputs) -> Parsed:
+        labels: Any = self.reader.labels(block.keys)
         if labels is not None and self.label_transform is not None:
             labels = self.label_transform(labels)
-        return Parsed(block, inputs, None if labels is None else _tensor(labels, len(block.keys)), _weights(block))
+        parsed = Parsed(
+            block, inputs, None if labels is None else _tensor(labels, len(block.keys)), Parsed.weights_of(block)
+        )
+        return _pinned(parsed) if self.pin else parsed
+
+    def _by_processes(self, blocks: Iterator[Block], plan: Plan) -> Iterator[Parsed]:
+        first = next(blocks, None)
+        if first is None:
+            return
+        pool = self._open_pool(first.keys, plan)
+        for block, inputs in pool.run(_chained(first, blocks), round=plan.round, augment=plan.augment):
+            yield self._finished(block, inputs)
+
+    def _open_pool(self, keys: Int64s, plan: Plan) -> workers.Pool:
+        """The pool of before if it can hold the plan's blocks, else a new one."""
+        probe = keys[:1]
+        columns = self.reader.read(probe)
+        example = self.recipe.parse(columns, probe)
+        if plan.augment:
+            example = self.recipe.augmented(example, probe, round=plan.round, epoch=0)
+        size = max(1, columns_nbytes(columns), nbytes(example))
+        capacity = max(plan.batch_size, min(BLOCK_ROWS, BLOCK_BYTES // size))
+        pool = self._pool
+        if pool is None or not pool.is_open or not pool.layout.same(example) or pool.layout.capacity < capacity:
+            self.close()
+            self._pool = pool = workers.Pool(
+                self.reader,
+                self.recipe,
+                num_workers=self.num_processes,
+                example=example,
+                capacity=capacity,
+                split=self.recipe.is_per_sample,
+            )
+        return pool
+
+    def _fill(self, selection: Selection, plan: Plan) -> bool:
+        """Have processes parse what the cache lacks; False, as what follows is not for processes."""
+        assert self.cache is not None
+        keys = np.unique(np.concatenate([s.keys for s in plan.selections] or [selection.keys]))
+        missing = self.cache.missing(keys)
+        if len(missing):
+            filling = Plan(batch_size=min(len(missing), 1024))
+            blocks = filling.blocks(Selection(missing), max_batches=self._max_batches(Selection(missing), filling))
+            pool = self._open_pool(missing, filling)
+            for block, inputs in pool.run(blocks, round=plan.round, augment=False):
+                self.cache.keep(block.keys, inputs)
+        return False
+
+    def close(self) -> None:
+        """End worker processes. The loader can be used again."""
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
 
 
-@dataclass(frozen=True, eq=False)
-class Parsed:
-    """A block with its tensors."""
-
-    block: Block
-    inputs: Inputs
-    labels: Tensor | None
-    weights: Tensor | None
-
-
-def _weights(block: Block) -> Tensor | None:
-    return None if block.weights is None else torch.from_numpy(np.ascontiguousarray(block.weights, dtype=np.float32))
+def _chained(first: Block, others: Iterator[Block]) -> Iterator[Block]:
+    yield first
+    yield from others
 
 
 def _tensor(labels: Any, num_rows: int) -> Tensor:
@@ -179,21 +190,18 @@ def _tensor(labels: Any, num_rows: int) -> Tensor:
     return tensor
 
 
-def _cut(blocks: Iterator[Parsed], batch_size: int, examine: Examine | None) -> Iterator[Batch]:
+def _pinned(parsed: Parsed) -> Parsed:
+    """The block in page-locked memory, from which a GPU copies while the processor goes on."""
+    labels = None if parsed.labels is None else parsed.labels.pin_memory()
+    weights = None if parsed.weights is None else parsed.weights.pin_memory()
+    return Parsed(parsed.block, mapped(Tensor.pin_memory, parsed.inputs), labels, weights)
+
+
+def _cut(blocks: Iterator[Parsed], examine: Examine | None) -> Iterator[Batch]:
     for parsed in blocks:
-        block = parsed.block
         if examine is not None:
-            examine(parsed.labels, block.keys)
-        for start in range(block.skip, len(block.keys), batch_size):
-            end = min(start + batch_size, len(block.keys))
-            yield Batch(
-                rows(parsed.inputs, start, end),
-                None if parsed.labels is None else parsed.labels[start:end],
-                None if parsed.weights is None else parsed.weights[start:end],
-                block.keys[start:end],
-                block.epoch,
-                block.first_step + start // batch_size,
-            )
+            examine(parsed.labels, parsed.block.keys)
+        yield from parsed.batches()
 
 
 T = TypeVar("T")

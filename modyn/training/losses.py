@@ -21,17 +21,18 @@ def flat(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def look_up(module: Any, name: str, *, suffixes: tuple[str, ...], kind: type, what: str) -> Any:
+def look_up(module: Any, name: str, *, dropped: str, kind: type, what: str) -> Any:
     """The class of a torch module by a name such as ``cosine-annealing`` for ``CosineAnnealingLR``.
 
     Raises ConfigError with the nearest name.
     """
-    known = {n: c for n, c in vars(module).items() if inspect.isclass(c) and issubclass(c, kind) and n[0] != "_"}
-    by_flat = {flat(n): c for n, c in known.items()}
-    for suffix in ("", *suffixes):
-        if (found := by_flat.get(flat(name) + suffix.lower())) is not None:
-            return found
-    names = [_spelt(_without(n, suffixes)) for n, c in known.items() if c is not kind]
+    classes = {n: c for n, c in vars(module).items() if inspect.isclass(c) and issubclass(c, kind) and n[0] != "_"}
+    known = {n: c for n, c in classes.items() if c is not kind and re.search(dropped, n)}
+    short = {n: _without(n, dropped) for n in known}
+    by_flat = {flat(short[n]): c for n, c in known.items()} | {flat(n): c for n, c in known.items()}
+    if (found := by_flat.get(flat(name))) is not None:
+        return found
+    names = [_spelt(short[n]) for n in known]
     article = "an" if what[0] in "aeiou" else "a"
     raise ConfigError(
         [
@@ -44,13 +45,14 @@ def look_up(module: Any, name: str, *, suffixes: tuple[str, ...], kind: type, wh
     )
 
 
-def _without(name: str, suffixes: tuple[str, ...]) -> str:
-    return next((name.removesuffix(suffix) for suffix in suffixes if name.endswith(suffix)), name)
+def _without(name: str, dropped: str) -> str:
+    """A class name without the part that says what all of its kind are, such as Loss or LR."""
+    return re.sub(dropped, "", name) or name if dropped else name
 
 
 def _spelt(name: str) -> str:
     """A class name as a pipeline writes it: ``CosineAnnealing`` is ``cosine-annealing``, ``BCEWithLogits`` is ``bce-with-logits``."""
-    if re.fullmatch(r"[A-Z][a-z]?[A-Z]+[a-z]?|[A-Z]+[0-9]*|[A-Z][a-z]*[A-Z]|RMSprop", name):
+    if re.fullmatch(r"[A-Z][a-z]?[A-Z]+[a-z]?|[A-Z]+[0-9]*|[A-Z][a-z]*[A-Z]|[A-Z]?[A-Z][a-z]+|RMSprop", name):
         return name.lower()
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).lower()
 
@@ -85,7 +87,7 @@ class Criterion:
             self._function = construct(loaded, spec.options, path=path) if inspect.isclass(loaded) else loaded
             self._kind = getattr(loaded, "task", "")
         else:
-            cls = look_up(nn, spec.name, suffixes=("Loss",), kind=nn.Module, what="loss")
+            cls = look_up(nn, spec.name, dropped="Loss$", kind=nn.Module, what="loss")
             options = {k: torch.tensor(v) if isinstance(v, list) else v for k, v in spec.options.items()}
             self._function = construct(cls, options, path=path, reduction="none")
             self._kind = flat(cls.__name__).removesuffix("loss")
@@ -128,6 +130,11 @@ class Criterion:
             return self.per_sample(outputs, labels).mean()
         losses = self.per_sample(outputs, labels)
         return (weights * losses).sum() / weights.sum().clamp_min(torch.finfo(weights.dtype).tiny)
+
+    def total(self, outputs: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
+        """``sum(w_i l_i)``."""
+        losses = self.per_sample(outputs, labels)
+        return losses.sum() if weights is None else (weights * losses).sum()
 
     def labels_for(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """The labels in the type and shape that the loss compares with ``outputs``."""

@@ -75,7 +75,7 @@ def _build_optimizer(spec: Named, parameters: Parameters) -> Optimizer:
     cls = (
         spec.importable.load()
         if spec.importable
-        else look_up(torch.optim, spec.name, suffixes=(), kind=Optimizer, what="optimizer")
+        else look_up(torch.optim, spec.name, dropped="", kind=Optimizer, what="optimizer")
     )
     if cls is torch.optim.LBFGS:
         raise ConfigError(
@@ -183,7 +183,7 @@ def _build_scheduler(spec: Named, optimizer: Optimizer, numbers: Mapping[str, in
     cls = (
         spec.importable.load()
         if spec.importable
-        else look_up(lr_scheduler, spec.name, suffixes=("LR",), kind=lr_scheduler.LRScheduler, what="scheduler")
+        else look_up(lr_scheduler, spec.name, dropped="LR", kind=lr_scheduler.LRScheduler, what="scheduler")
     )
     plateau = inspect.isclass(cls) and issubclass(cls, lr_scheduler.ReduceLROnPlateau)
     per = spec.options.get("per", "epoch" if plateau else "step")

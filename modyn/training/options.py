@@ -7,6 +7,7 @@ Optimisers, schedulers and losses are torch's, by their names in torch written l
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import (
@@ -21,6 +22,7 @@ from pydantic import (
 )
 from pydantic_core import core_schema
 
+from modyn.config import Duration
 from modyn.policy import Importable, Options, describe_value, split
 
 
@@ -85,6 +87,57 @@ class Clip(Options):
         return self
 
 
+class AugmentSpec(Options):
+    """How a pipeline names its augmentation: ``./f.py:flip`` (per batch), or ``{per_sample: ./f.py:crop}``.
+
+    A batch function is called with (inputs, seeds[n]), a seed for each sample; a per-sample function with one sample's inputs, while
+    torch's, NumPy's and Python's global generators are seeded for that sample. It is applied in training only.
+    """
+
+    per_batch: Importable | None = Field(
+        None, description="a function of (inputs, seeds) with the samples on the first axis"
+    )
+    per_sample: Importable | None = Field(None, description="a function of one sample's inputs, with seeded generators")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        return {"per_batch": value} if isinstance(value, str | Importable) else value
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.per_batch is None) == (self.per_sample is None):
+            raise ValueError("name one function: ./file.py:name (per batch), or {per_sample: ./file.py:name}")
+        return self
+
+
+class Ema(Options):
+    """Moving averages of the weights, which are what the round gives."""
+
+    decay: float = Field(0.999, gt=0, lt=1, description="share of the average that each step keeps")
+
+
+class EarlyStopping(Options):
+    """Stop once the loss on held-out samples no longer falls; the best epoch's weights are what the round gives."""
+
+    share: float = Field(0.1, gt=0, lt=1, description="share of the selection that is held out, not trained on")
+    patience: PositiveInt = Field(2, description="epochs in a row without a lower loss before training stops")
+    min_delta: float = Field(0.0, ge=0, description="by how much a loss must be lower to count")
+
+
+class Saving(Options):
+    """Keep the full state of a training, so that a killed one goes on at the step."""
+
+    steps: PositiveInt | None = Field(None, description="after every so many optimiser steps")
+    time: Duration | None = Field(None, description="whenever so much time has passed, such as 30s")
+
+    @model_validator(mode="after")
+    def _any(self) -> Self:
+        if self.steps is None and self.time is None:
+            raise ValueError("takes steps, time or both")
+        return self
+
+
 class Training(Options):
     """How a round's model is trained."""
 
@@ -133,6 +186,49 @@ class Training(Options):
     label_transform: Importable | None = Field(
         None, description="a function of a batch's labels (array) that gives what the loss is told"
     )
+
+    transforms: list[Named] = Field(
+        default_factory=list,
+        description="functions or classes applied to parsed inputs in this order, such as {package.module:Normalize: {...}}",
+    )
+    augment: AugmentSpec | None = Field(
+        None, description="a function applied to training inputs anew in each epoch, given a seed for each sample"
+    )
+    cache: Literal["none", "memory", "disk"] = Field(
+        "none", description="keep parsed and transformed inputs, so that a sample is parsed once in a run"
+    )
+    ema: Ema | None = Field(None, description="moving average of the weights: {decay: 0.999}")
+    early_stopping: EarlyStopping | None = Field(
+        None, description="stop by the loss on a held-out share: {share: 0.1, patience: 2}"
+    )
+    hooks: list[Named] = Field(
+        default_factory=list,
+        description="functions or classes that are shown training and change nothing; every: n shows each n-th step, "
+        "default each epoch's end",
+    )
+    checkpoint: Saving | None = Field(
+        None, description="keep the full state of a training: {steps: n} or {time: 30s}; a killed one goes on there"
+    )
+    compile: bool | Literal["default", "reduce-overhead", "max-autotune"] = Field(
+        False, description="compile the model with torch.compile, in a mode if one is named"
+    )
+    devices: PositiveInt = Field(1, description="devices (on a CPU: processes) that share each batch")
+    pretrained: Path | None = Field(
+        None, description="safetensors file with the weights that start: pretrained loads; null = what the model brings"
+    )
+
+    @field_validator("pretrained")
+    @classmethod
+    def _beside(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        base_dir = (info.context or {}).get("base_dir")
+        return value if value is None or base_dir is None else Path(base_dir) / value
+
+    @model_validator(mode="after")
+    def _importable(self) -> Self:
+        for spec in [*self.transforms, *self.hooks]:
+            if spec.importable is None:
+                raise ValueError(f"'{spec.name}' must be 'package.module:name' or './file.py:name'")
+        return self
 
     @field_validator("start")
     @classmethod

@@ -1,70 +1,46 @@
 """One round's training: batches through steps, epoch by epoch, with what the user sees of it."""
 
-import resource
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from modyn.errors import TrainingError
 from modyn.runlog import RunLog
+from modyn.training import state as states
+from modyn.training.blocks import Batch, Plan
 from modyn.training.clock import Clock, bound_by
+from modyn.training.ema import MovingAverage
 from modyn.training.failures import explain
-from modyn.training.loader import Batch, Loader, Plan
+from modyn.training.fitted import Fitted, Length, on_cpu, peak_memory
+from modyn.training.held_out import Watch
+from modyn.training.hooks import Hooks, Observation
+from modyn.training.ledger import Ledger
+from modyn.training.loader import Loader
 from modyn.training.losses import Criterion
 from modyn.training.optim import build_optimizers, build_schedules
 from modyn.training.options import Training
-from modyn.training.order import num_batches
+from modyn.training.randomness import random_state, set_random_state
+from modyn.training.ranks import Ranks
 from modyn.training.step import Step
 from modyn.types import Selection
 
 PROGRESS_S = 0.25
 CHECK_STEPS = 50
-"""On a GPU the losses are looked at every so many steps: each look waits for the device."""
+"""On a GPU, and on several devices, losses are looked at every so many steps: each look waits for the device."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fitted:
-    """What a round's training gave: ``weights`` on the CPU, and what it took.
+class Saved:
+    """Where a training's state is kept, and what it belongs to."""
 
-    ``num_samples`` counts the selection, ``loss`` is the last epoch's mean, ``seconds`` has ``load`` and ``train``,
-    ``first_step_s`` is the time from the call to the end of the first optimiser step.
-    """
-
-    weights: dict[str, Tensor]
-    num_samples: int
-    num_steps: int
-    loss: float
-    seconds: Mapping[str, float]
-    first_step_s: float
-    device: str
-    peak_memory_bytes: int
-
-
-@dataclass(frozen=True)
-class Length:
-    """How long a round trains."""
-
-    steps_per_epoch: int
-    num_steps: int
-
-    @property
-    def num_epochs(self) -> int:
-        return -(-self.num_steps // self.steps_per_epoch)
-
-    @classmethod
-    def of(cls, options: Training, num_rows: int, round: int) -> "Length":  # noqa: A002
-        """Raises TrainingError if there is nothing to train on."""
-        size = options.batch_size * options.accumulate
-        per_epoch = num_batches(num_rows, size, drop_last=options.drop_last)
-        if not per_epoch:
-            reason = f", and drop_last leaves out batches of less than {size}" if num_rows else ""
-            raise TrainingError(f"round {round}: nothing to train on: {num_rows} samples are selected{reason}")
-        samples = options.samples_of(round)
-        return cls(per_epoch, per_epoch * options.epochs_of(round) if samples is None else -(-samples // size))
+    path: Path
+    belongs_to: str
 
 
 class Session:
@@ -75,12 +51,17 @@ class Session:
         options: Training,
         *,
         model: nn.Module,
+        forward: Callable[..., Any],
         criterion: Criterion,
         device: torch.device,
+        ranks: Ranks,
         round: int,  # noqa: A002
         num_rows: int,
         log: RunLog | None,
         began: float,
+        hooks: Hooks,
+        watch: Watch | None = None,
+        saved: Saved | None = None,
     ) -> None:
         self.options, self.model, self.device, self.round, self.log = options, model, device, round, log
         self.num_rows = num_rows
@@ -91,61 +72,103 @@ class Session:
             options, optimizers, num_steps=self.length.num_steps, num_epochs=self.length.num_epochs
         )
         self.step = Step(
-            options, model=model, criterion=criterion, optimizers=optimizers, device=device, clock=self.clock
+            options,
+            model=model,
+            forward=forward,
+            criterion=criterion,
+            optimizers=optimizers,
+            device=device,
+            clock=self.clock,
+            ranks=ranks,
         )
+        self.average = None if options.ema is None else MovingAverage(model, decay=options.ema.decay)
+        self.ranks, self.hooks, self.watch, self.saved = ranks, hooks, watch, saved
         self.num_steps = 0
+        self.epoch, self.epoch_step = 0, 0
         self.loss = 0.0
         self.first_step_s = 0.0
         self.load_s = self.train_s = 0.0
+        self.is_over = False
+        one = device.type == "cpu" and ranks.num_ranks == 1
+        self.ledger = Ledger(every=1 if one else CHECK_STEPS, reduce=None if ranks.num_ranks == 1 else ranks.total)
+        self._steps_here = 0
         self._began = began
-        self._ledger = _Ledger(every=1 if device.type == "cpu" else CHECK_STEPS)
-        self._epoch_began = self._shown = time.perf_counter()
+        self._epoch_began = self._shown = self._saved_at = time.perf_counter()
 
-    def run(self, loader: Loader, selection: Selection, *, seed: int) -> None:
-        """Train to the end. Raises TrainingError naming round, epoch and step if it cannot go on."""
-        plan = Plan(
+    def plan(self, seed: int) -> Plan:
+        """What to load, from where the session stands to its end."""
+        return Plan(
             batch_size=self.options.batch_size * self.options.accumulate,
             seed=seed,
             round=self.round,
-            first_epoch=0,
+            first_epoch=self.epoch,
             end_epoch=self.length.num_epochs,
+            first_step=self.epoch_step,
             drop_last=self.options.drop_last,
             shuffle_window=self.options.shuffle_window,
+            rank=self.ranks.rank,
+            num_ranks=self.ranks.num_ranks,
+            augment=True,
         )
+
+    def run(self, loader: Loader, selection: Selection, *, seed: int) -> None:
+        """Train to the end, from where the session stands. Raises TrainingError naming round, epoch and step if it cannot go on."""
+        if self.num_steps >= self.length.num_steps or self.is_over:
+            return
         self.model.train()
         self.clock.start()
-        batches = loader.batches(selection, plan, examine=self.step.criterion.check_labels)
+        batches = loader.batches(selection, self.plan(seed), examine=self.step.criterion.check_labels)
         with closing(batches):  # type: ignore[type-var]
             for batch in self._measured(batches):
                 self._train_on(batch)
-                if batch.step + 1 == self.length.steps_per_epoch or self.num_steps == self.length.num_steps:
-                    self._end_epoch(batch.epoch)
-                if self.num_steps == self.length.num_steps:
+                if self.epoch_step == self.length.steps_per_epoch or self.num_steps == self.length.num_steps:
+                    self._end_epoch()
+                if self.saved is not None and self._is_save_due():
+                    self.save()
+                if self.num_steps == self.length.num_steps or self.is_over:
                     return
 
     def _measured(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """The batches on the device, with the time spent on getting and on moving them."""
         for batch in batches:
             self.clock.lap("wait")
-            moved = batch if self.device.type == "cpu" else batch.to(lambda t: t.to(self.device, non_blocking=True))
+            moved = batch if self.device.type == "cpu" else batch.to(self.move)
             self.clock.lap("move")
             yield moved
             self.clock.start()
 
+    def move(self, tensor: Tensor) -> Tensor:
+        """The tensor on the session's device; from pinned memory without waiting."""
+        return tensor.to(self.device, non_blocking=True)
+
     def _train_on(self, batch: Batch) -> None:
         try:
-            loss = self.step(batch, check=self.num_steps == 0)
+            loss = self.step(batch, check=self._steps_here == 0)
         except Exception as error:
             raise explain(error, self.model, batch.inputs, where=self._where(batch.epoch, batch.step)) from error
-        self._ledger.add(loss, batch)
-        if self._ledger.is_due:
+        size = len(batch) if self.ranks.num_ranks == 1 else self._batch_size(batch.step)
+        self.ledger.add(loss, size, batch.epoch, batch.step)
+        if self.ledger.is_due:
             self._check_losses()
-        self.num_steps += 1
+        self.num_steps, self._steps_here, self.epoch_step = self.num_steps + 1, self._steps_here + 1, batch.step + 1
         for schedule in self.schedules:
             schedule.after_step()
+        if self.average is not None:
+            self.average.update()
+        self._after_step(batch)
+
+    def _batch_size(self, step: int) -> int:
+        """Rows of a batch on all devices together."""
+        size = self.options.batch_size * self.options.accumulate
+        return min(size, self.num_rows - step * size)
+
+    def _after_step(self, batch: Batch) -> None:
         now = time.perf_counter()
-        if self.num_steps == 1:
+        if self._steps_here == 1:
             self.first_step_s = now - self._began
+        if self.hooks.steps and self.hooks.wants(self.num_steps) and self.ranks.is_first:
+            self._check_losses()
+            self._observe(self.ledger.last, is_epoch_end=False)
         if self.log is not None and now - self._shown >= PROGRESS_S:
             self._show(batch, now)
 
@@ -154,7 +177,7 @@ class Session:
 
     def _check_losses(self) -> None:
         """Raise TrainingError at the first step whose loss is no finite number."""
-        bad = self._ledger.settle()
+        bad = self.ledger.settle()
         if bad is not None:
             epoch, step, loss = bad
             raise TrainingError(
@@ -163,7 +186,8 @@ class Session:
             )
 
     def _show(self, batch: Batch, now: float) -> None:
-        self._check_losses()
+        if self.ranks.num_ranks == 1:
+            self._check_losses()
         self._shown = now
         assert self.log is not None
         self.log.progress(
@@ -172,38 +196,80 @@ class Session:
             epoch=batch.epoch,
             step=self.num_steps,
             num_steps=self.length.num_steps,
-            samples_per_s=self._ledger.num_samples / max(1e-9, now - self._epoch_began),
-            loss=self._ledger.last,
+            samples_per_s=self.ledger.num_samples / max(1e-9, now - self._epoch_began),
+            loss=self.ledger.last,
         )
 
-    def _end_epoch(self, epoch: int) -> None:
+    def _observe(self, loss: float, *, is_epoch_end: bool) -> None:
+        self.hooks.show(
+            Observation(
+                round=self.round,
+                epoch=self.epoch,
+                step=self.num_steps,
+                loss=loss,
+                learning_rates=self._learning_rates(),
+                model=self.model,
+                is_epoch_end=is_epoch_end,
+            )
+        )
+
+    def _learning_rates(self) -> list[float]:
+        return [float(group["lr"]) for optimizer in self.step.optimizers for group in optimizer.param_groups]
+
+    def _end_epoch(self) -> None:
         self._check_losses()
         now = time.perf_counter()
-        self.loss, num_samples = self._ledger.take_mean()
+        self.loss, num_samples = self.ledger.take_mean()
         for schedule in self.schedules:
             schedule.after_epoch(self.loss)
         seconds = self.clock.take()
         self.load_s += seconds["wait"] + seconds["move"]
         self.train_s += now - self._epoch_began - seconds["wait"] - seconds["move"]
+        held_out = self._look_at_held_out()
         if self.log is not None:
-            self.log.append(
-                "epoch",
-                round=self.round,
-                epoch=epoch,
-                loss=self.loss,
-                num_samples=num_samples,
-                samples_per_s=num_samples / max(1e-9, now - self._epoch_began),
-                seconds=seconds,
-                bound_by=bound_by(seconds),
-                learning_rates=[float(g["lr"]) for o in self.step.optimizers for g in o.param_groups],
-                peak_memory_bytes=peak_memory(self.device),
-            )
+            self._log_epoch(now - self._epoch_began, num_samples, seconds, held_out)
+        if self.ranks.is_first:
+            self._observe(self.loss, is_epoch_end=True)
+        self.epoch, self.epoch_step = self.epoch + 1, 0
         self._epoch_began = time.perf_counter()
+
+    def _look_at_held_out(self) -> dict[str, float]:
+        """The held-out loss as the log takes it, if some are held out; says whether training is over."""
+        if self.watch is None:
+            return {}
+        before = time.perf_counter()
+        loss = self.watch.look(self.model, self.weights(), self.epoch)
+        self.is_over = self.watch.is_over(self.epoch)
+        self.train_s += time.perf_counter() - before
+        return {"held_out_loss": loss}
+
+    def _log_epoch(
+        self, passed_s: float, num_samples: int, seconds: Mapping[str, float], held_out: Mapping[str, float]
+    ) -> None:
+        assert self.log is not None
+        self.log.append(
+            "epoch",
+            round=self.round,
+            epoch=self.epoch,
+            loss=self.loss,
+            num_samples=num_samples,
+            samples_per_s=num_samples / max(1e-9, passed_s),
+            seconds=seconds,
+            bound_by=bound_by(seconds),
+            learning_rates=self._learning_rates(),
+            peak_memory_bytes=peak_memory(self.device),
+            **held_out,
+        )
+
+    def weights(self) -> Mapping[str, Tensor]:
+        """The weights that training stands at: averages if there are any."""
+        return self.model.state_dict() if self.average is None else self.average.weights()
 
     def fitted(self) -> Fitted:
         """The result, with the weights copied to the CPU."""
+        weights = self.weights() if self.watch is None else self.watch.best
         return Fitted(
-            weights={name: _kept(value) for name, value in self.model.state_dict().items()},
+            weights={name: on_cpu(value) for name, value in weights.items()},
             num_samples=self.num_rows,
             num_steps=self.num_steps,
             loss=self.loss,
@@ -213,51 +279,55 @@ class Session:
             peak_memory_bytes=peak_memory(self.device),
         )
 
+    def _is_save_due(self) -> bool:
+        options = self.options.checkpoint
+        if options is None or not self.ranks.is_first:
+            return False
+        by_time = options.time is not None and time.perf_counter() - self._saved_at >= options.time / 1e6
+        return by_time or (options.steps is not None and self.num_steps % options.steps == 0)
 
-def _kept(value: Tensor) -> Tensor:
-    return value.detach().to("cpu", copy=True).contiguous()
+    def save(self) -> None:
+        """Keep the full state; does not change it."""
+        assert self.saved is not None
+        if self.ranks.num_ranks == 1:
+            self._check_losses()
+        states.save(self.saved.path, self.state_dict(), belongs_to=self.saved.belongs_to)
+        self._saved_at = time.perf_counter()
 
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the rest of training depends on: weights, optimisers, schedules, scaler, generators, position."""
+        return {
+            "model": dict(self.model.state_dict()),
+            "optimizers": [optimizer.state_dict() for optimizer in self.step.optimizers],
+            "schedules": [schedule.state_dict() for schedule in self.schedules],
+            "scaler": self.step.scaler.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+            "watch": None if self.watch is None else self.watch.state_dict(),
+            "ledger": self.ledger.state_dict(),
+            "random": random_state(self.device),
+            "position": {"num_steps": self.num_steps, "epoch": self.epoch, "epoch_step": self.epoch_step},
+            "loss": self.loss,
+            "is_over": self.is_over,
+            "load_s": self.load_s,
+            "train_s": self.train_s,
+        }
 
-def peak_memory(device: torch.device) -> int:
-    """Bytes used at most: on a GPU by tensors, else by the process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-class _Ledger:
-    """Losses as they come. They stay on the device until they are due, so that a GPU is not waited for at each step."""
-
-    def __init__(self, *, every: int) -> None:
-        self.every = every
-        self.last = 0.0
-        self.num_samples = 0
-        self._total = 0.0
-        self._pending: list[tuple[Tensor, int, int, int]] = []
-
-    def add(self, loss: Tensor, batch: Batch) -> None:
-        self._pending.append((loss, len(batch), batch.epoch, batch.step))
-
-    @property
-    def is_due(self) -> bool:
-        return len(self._pending) >= self.every
-
-    def settle(self) -> tuple[int, int, float] | None:
-        """Count the pending losses; epoch, step and value of the first that is not finite, if any."""
-        pending, self._pending = self._pending, []
-        if not pending:
-            return None
-        values = [pending[0][0].item()] if len(pending) == 1 else torch.stack([p[0] for p in pending]).tolist()
-        for value, (_, size, epoch, step) in zip(values, pending, strict=True):
-            if value - value != 0:
-                return epoch, step, value
-            self._total += value * size
-            self.num_samples += size
-            self.last = value
-        return None
-
-    def take_mean(self) -> tuple[float, int]:
-        """Mean loss and number of samples since the last call."""
-        mean, count = self._total / max(1, self.num_samples), self.num_samples
-        self._total, self.num_samples = 0.0, 0
-        return mean, count
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Stand where ``state_dict`` was taken."""
+        self.model.load_state_dict(state["model"])
+        for optimizer, kept in zip(self.step.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
+        for schedule, kept in zip(self.schedules, state["schedules"], strict=True):
+            schedule.load_state_dict(kept)
+        self.step.scaler.load_state_dict(state["scaler"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        if self.watch is not None:
+            self.watch.load_state_dict(state["watch"])
+        self.ledger.load_state_dict(state["ledger"])
+        set_random_state(state["random"], self.device)
+        self.num_steps, self.epoch, self.epoch_step = (
+            state["position"][name] for name in ("num_steps", "epoch", "epoch_step")
+        )
+        self.loss, self.is_over = state["loss"], state["is_over"]
+        self.load_s, self.train_s = state["load_s"], state["train_s"]

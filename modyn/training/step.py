@@ -1,6 +1,6 @@
 """One optimiser step: forward, weighted loss, backward, clipping, step; in micro-batches if gradients are accumulated."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -8,17 +8,22 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from modyn.training.blocks import Batch
 from modyn.training.clock import Clock
-from modyn.training.loader import Batch
 from modyn.training.losses import Criterion
 from modyn.training.options import Training
+from modyn.training.ranks import Ranks
 from modyn.training.tensors import apply
 
+TINY = torch.finfo(torch.float32).tiny
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Step:
-    """Does one optimiser step on a batch that lies on the model's device."""
+    """Does one optimiser step on a batch that lies on the model's device.
+
+    ``forward`` is the model as it is called: compiled, or joined with other devices.
+    """
 
     def __init__(
         self,
@@ -29,18 +34,26 @@ class Step:
         optimizers: Sequence[Optimizer],
         device: torch.device,
         clock: Clock,
+        forward: Callable[..., Any] | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         self.options = options
         self.model = model
+        self.forward = model if forward is None else forward
         self.criterion = criterion
         self.optimizers = optimizers
         self.device = device
         self.clock = clock
+        self.ranks = ranks or Ranks()
         self.scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
         self._parameters = [p for p in model.parameters() if p.requires_grad]
+        self._micro_rows = -(-options.batch_size // self.ranks.num_ranks)
 
     def __call__(self, batch: Batch, *, check: bool) -> Tensor:
-        """The batch's loss before the step, detached. ``check`` looks whether outputs and labels fit (once is enough)."""
+        """The batch's loss before the step, detached (of several devices: this one's part of it).
+
+        ``check`` looks whether outputs and labels fit each other; once is enough.
+        """
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss = self._gradients(batch, check=check)
@@ -49,33 +62,44 @@ class Step:
         return loss
 
     def _gradients(self, batch: Batch, *, check: bool) -> Tensor:
-        size = self.options.batch_size
-        if len(batch) <= size:
-            return self._pass(batch, check=check, share=None)
-        total = float(len(batch)) if batch.weights is None else batch.weights.sum()
-        loss: Tensor | None = None
-        for start in range(0, len(batch), size):
+        if self.options.accumulate == 1 and batch.total_weight is None:
+            return self._backward(batch, check=check, total=None)
+        total: Any = batch.total_weight
+        if total is None:
+            total = float(len(batch)) if batch.weights is None else batch.weights.sum().clamp_min(TINY)
+        elif not total:
+            total = TINY
+        size = self._micro_rows
+        starts = range(0, max(1, len(batch)), size)
+        losses = []
+        for start in starts:
             part = batch.rows(start, min(start + size, len(batch)))
-            weight = len(part) if part.weights is None else part.weights.sum()
-            part_loss = self._pass(part, check=check and start == 0, share=weight / total)
-            loss = part_loss if loss is None else loss + part_loss
-        assert loss is not None
-        return loss
+            with self._unsynchronised(start + size < len(batch)):
+                losses.append(self._backward(part, check=check and start == 0, total=total))
+        return torch.stack(losses).sum()
 
-    def _pass(self, batch: Batch, *, check: bool, share: Any) -> Tensor:
-        """Forward and backward; the loss counts by its share of the step's weight."""
+    def _unsynchronised(self, more_to_come: bool) -> AbstractContextManager[Any]:
+        """Add gradients up over devices only after the last micro-batch."""
+        if more_to_come and isinstance(self.forward, nn.parallel.DistributedDataParallel):
+            return self.forward.no_sync()
+        return nullcontext()
+
+    def _backward(self, batch: Batch, *, check: bool, total: Any) -> Tensor:
+        """Forward and backward; with ``total``, losses are added up and divided by it instead of the batch's own weight."""
         with autocast(self.options.precision, self.device):
-            outputs = apply(self.model, batch.inputs)
+            outputs = apply(self.forward, batch.inputs)
             if check:
                 self.criterion.check(outputs, batch.labels, batch.keys)
             assert batch.labels is not None
-            loss = self.criterion(
-                outputs.float() if self.options.precision != "fp32" else outputs, batch.labels, batch.weights
-            )
-        if share is not None:
-            loss = loss * share
+            outputs = outputs.float() if self.options.precision != "fp32" else outputs
+            if total is None:
+                loss = self.criterion(outputs, batch.labels, batch.weights)
+            else:
+                loss = self.criterion.total(outputs, batch.labels, batch.weights) / total
         self.clock.lap("forward")
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        # DDP divides gradients by the number of ranks; each has already divided by the whole batch's weight.
+        scaled = loss * self.ranks.num_ranks if self.ranks.num_ranks > 1 else loss
+        self.scaler.scale(scaled).backward()  # type: ignore[no-untyped-call]
         self.clock.lap("backward")
         return loss.detach()
 

@@ -1,8 +1,14 @@
 """The trainer: fits a model to a selection, predicts with weights, and checks that parser, model and loss fit each other."""
 
+import contextlib
+import hashlib
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,18 +16,29 @@ from torch import Tensor, nn
 
 from modyn.errors import ConfigError, ModynError, Problem, TrainingError
 from modyn.runlog import RunLog
+from modyn.training import ranks as devices
+from modyn.training import state as states
+from modyn.training.blocks import Batch, Plan
+from modyn.training.cache import ParsedCache
 from modyn.training.clock import Clock
+from modyn.training.device import find_device
 from modyn.training.failures import explain
-from modyn.training.loader import Batch, Loader, Plan
+from modyn.training.fitted import Fitted
+from modyn.training.held_out import Watch, hold_out
+from modyn.training.hooks import Hooks
+from modyn.training.loader import Loader
 from modyn.training.losses import Criterion, Task
 from modyn.training.optim import build_optimizers, build_schedules
 from modyn.training.options import Training
 from modyn.training.order import MODEL, TRAIN, derived_seed
 from modyn.training.parsing import Parser
 from modyn.training.randomness import seeded
-from modyn.training.session import Fitted, Session
+from modyn.training.ranks import Ranks
+from modyn.training.recipe import Recipe
+from modyn.training.session import Saved, Session
 from modyn.training.step import Step, autocast
 from modyn.training.tensors import apply, layout
+from modyn.training.weights import load_weights, read_pretrained
 from modyn.types import Float32s, Int64s, Reader, Selection
 
 PREDICT_ROWS = 4096
@@ -42,16 +59,39 @@ class Trainer:
         reader: Reader,
         seed: int,
         log: RunLog | None = None,
+        state_dir: Path | None = None,
     ) -> None:
+        """``state_dir`` is where the state of an unfinished training is kept; by default beside the log."""
         self.options = options
         self.model = model
+        self.parser = parser
+        self.reader = reader
         self.seed = seed if options.seed is None else options.seed
         self.log = log
         self.device = find_device(options.device)
+        devices.check(options.devices, self.device)
         self.criterion = Criterion(options.loss).to(self.device)
-        transform = None if options.label_transform is None else options.label_transform.load()
-        self.loader = Loader(reader, parser, label_transform=transform, background=options.workers is None)
+        self.hooks = Hooks(options.hooks)
+        self.state_dir = state_dir or _folder_of(log)
+        self.loader = self._new_loader(options.workers)
         self._predictor: nn.Module | None = None
+        self._compiled: tuple[nn.Module, Callable[..., Any]] | None = None
+
+    def _new_loader(self, num_workers: int | None, *, keep: bool | None = None) -> Loader:
+        """A loader; ``keep`` asks for a cache in memory, whatever the options say."""
+        options = self.options
+        kept = options.cache != "none" if keep is None else keep
+        folder = self.state_dir if options.cache == "disk" and keep is None else None
+        if options.cache == "disk" and folder is None and keep is None:
+            folder = Path.cwd()
+        return Loader(
+            self.reader,
+            Recipe.of(options, self.parser, self.seed),
+            num_workers=num_workers,
+            label_transform=None if options.label_transform is None else options.label_transform.load(),
+            cache=ParsedCache(folder=folder) if kept else None,
+            pin=self.device.type == "cuda",
+        )
 
     @property
     def task(self) -> Task:
@@ -59,26 +99,85 @@ class Trainer:
         return self.criterion.task
 
     def fit(self, selection: Selection, *, round: int, start: Mapping[str, Tensor] | None = None) -> Fitted:  # noqa: A002
-        """Train on a selection, from ``start`` or from new weights.
+        """Train on a selection, from ``start`` or from new weights. A training that was killed goes on from its kept state.
 
         Raises TrainingError naming round, epoch and step if the loss is no finite number, memory runs out, or shapes do not fit;
         BadSample naming the key if the parser fails on a sample.
         """
         began = time.perf_counter()
-        model = self.new_model(round, start)
-        session = Session(
-            self.options,
-            model=model,
-            criterion=self.criterion,
-            device=self.device,
-            round=round,
-            num_rows=len(selection),
-            log=self.log,
-            began=began,
+        with devices.joined(self.options.devices, self.device, self._rank_work(selection, round, start)) as ranks:
+            return self._fit(selection, round=round, start=start, ranks=ranks, began=began)
+
+    def _rank_work(self, selection: Selection, round: int, start: Mapping[str, Tensor] | None) -> "_RankWork":  # noqa: A002
+        return _RankWork(
+            self.options, self.model, self.parser, self.reader, self.seed, self.state_dir, selection, round, start
         )
-        with seeded(derived_seed(self.seed, TRAIN, round), self.device):
-            session.run(self.loader, selection, seed=self.seed)
+
+    def _fit(
+        self,
+        selection: Selection,
+        *,
+        round: int,  # noqa: A002
+        start: Mapping[str, Tensor] | None,
+        ranks: Ranks,
+        began: float,
+    ) -> Fitted:
+        if ranks.num_ranks > 1:
+            self.device = devices.device_of(self.device, ranks.rank)
+        chosen, watch = self._held_out(selection, round)
+        saved = self._saved(selection, round, start)
+        with seeded(derived_seed(self.seed, TRAIN, round, ranks.rank), self.device):
+            model, forward = self._forward_of(self.new_model(round, start), ranks)
+            session = Session(
+                self.options,
+                model=model,
+                forward=forward,
+                criterion=self.criterion,
+                device=self.device,
+                ranks=ranks,
+                round=round,
+                num_rows=len(chosen),
+                log=self.log if ranks.is_first else None,
+                began=began,
+                hooks=self.hooks,
+                watch=watch,
+                saved=saved,
+            )
+            if saved is not None and (state := states.load(saved.path, belongs_to=saved.belongs_to)) is not None:
+                session.load_state_dict(state)
+            session.run(self.loader, chosen, seed=self.seed)
+        if saved is not None and ranks.is_first:
+            saved.path.unlink(missing_ok=True)
         return session.fitted()
+
+    def _held_out(self, selection: Selection, round: int) -> tuple[Selection, Watch | None]:  # noqa: A002
+        stopping = self.options.early_stopping
+        if stopping is None:
+            return selection, None
+        chosen, held_out = hold_out(selection, stopping.share, seed=self.seed, round=round)
+        loader = self._new_loader(0, keep=True)
+        return chosen, Watch(stopping, held_out, loader=loader, criterion=self.criterion, move=self._move)
+
+    def _saved(self, selection: Selection, round: int, start: Mapping[str, Tensor] | None) -> Saved | None:  # noqa: A002
+        if self.options.checkpoint is None:
+            return None
+        if self.state_dir is None:
+            raise ConfigError([Problem(path="training.checkpoint", message="needs a run's folder, or state_dir")])
+        return Saved(
+            path=self.state_dir / f"round-{round}.safetensors",
+            belongs_to=_digest(self.options, self.seed, round, selection, start),
+        )
+
+    def _forward_of(self, model: nn.Module, ranks: Ranks) -> tuple[nn.Module, Callable[..., Any]]:
+        """The model, and what is called for its outputs: compiled once for all rounds, joined with other devices."""
+        if not self.options.compile:
+            return model, ranks.wrap(model, self.device)
+        if self._compiled is None:
+            mode = None if self.options.compile is True else self.options.compile
+            self._compiled = model, torch.compile(ranks.wrap(model, self.device), mode=mode)
+        else:
+            self._compiled[0].load_state_dict(model.state_dict())
+        return self._compiled
 
     def new_model(self, round: int, start: Mapping[str, Tensor] | None = None) -> nn.Module:  # noqa: A002
         """A model on the device: with new weights, a pure function of (seed, round), or with those of ``start``."""
@@ -88,6 +187,8 @@ class Trainer:
             raise ConfigError([Problem(path="model", message=f"gave a {type(model).__name__}, not a torch.nn.Module")])
         if start is not None:
             load_weights(model, start)
+        elif self.options.start == "pretrained" and self.options.pretrained is not None:
+            read_pretrained(model, self.options.pretrained)
         return model.to(self.device)
 
     def predict(self, weights: Mapping[str, Tensor], keys: Int64s) -> Float32s:
@@ -111,11 +212,13 @@ class Trainer:
     def _in_order(self, keys: Int64s) -> Iterator[Batch]:
         """Batches of the keys in their order, large ones: nothing is kept for a backward pass."""
         size = max(self.options.batch_size, min(PREDICT_ROWS, PREDICT_BYTES // self.loader.row_bytes(keys)))
-        plan = Plan(batch_size=size, seed=0, round=0, first_epoch=0, end_epoch=1, shuffle_window=0)
-        return self.loader.batches(Selection(keys), plan)
+        return self.loader.batches(Selection(keys), Plan(batch_size=size))
+
+    def _move(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.device, non_blocking=True)
 
     def _forward(self, model: nn.Module, batch: Batch, *, where: str) -> Tensor:
-        moved = batch.to(lambda tensor: tensor.to(self.device, non_blocking=True))
+        moved = batch.to(self._move)
         try:
             with autocast(self.options.precision, self.device):
                 outputs = apply(model, moved.inputs)
@@ -134,9 +237,9 @@ class Trainer:
         chosen = keys[: max(2, min(len(keys), self.options.batch_size, 64))]
         if not len(chosen):
             raise TrainingError("there are no samples to check parser and model with")
-        plan = Plan(batch_size=len(chosen), seed=0, round=0, first_epoch=0, end_epoch=1, shuffle_window=0)
-        with closing(self.loader.batches(Selection(chosen), plan)) as batches:  # type: ignore[type-var]
-            batch = next(iter(batches))
+        plan = Plan(batch_size=len(chosen), augment=True)
+        block = next(plan.blocks(Selection(chosen), max_batches=1))
+        batch = next(self.loader.load(block, plan).batches()).to(self._move)
         model = self.new_model(0)
         with seeded(self.seed, self.device):
             loss = self._try_step(model, batch)
@@ -150,7 +253,6 @@ class Trainer:
         )
 
     def _try_step(self, model: nn.Module, batch: Batch) -> float:
-        moved = batch.to(lambda tensor: tensor.to(self.device))
         optimizers = build_optimizers(self.options, model)
         build_schedules(self.options, optimizers, num_steps=100, num_epochs=10)
         step = Step(
@@ -162,38 +264,65 @@ class Trainer:
             clock=Clock(),
         )
         try:
-            return float(step(moved, check=True))
+            return float(step(batch, check=True))
         except ModynError:
             raise
         except Exception as error:
-            raise explain(error, model, moved.inputs, where="check") from error
+            raise explain(error, model, batch.inputs, where="check") from error
+
+    def close(self) -> None:
+        """End worker processes. The trainer can be used again."""
+        self.loader.close()
 
 
-def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Copy weights into a model. Raises TrainingError if they are not this model's."""
-    own = model.state_dict()
-    missing, foreign = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
-    shapes = [
-        f"{name} is {list(weights[name].shape)}, the model has {list(own[name].shape)}"
-        for name in own.keys() & weights.keys()
-        if own[name].shape != weights[name].shape
-    ]
-    if missing or foreign or shapes:
-        told = [f"{what} {', '.join(names[:4])}" for what, names in (("lacks", missing), ("adds", foreign)) if names]
-        raise TrainingError(f"the checkpoint does not fit the model: it {'; '.join([*told, *sorted(shapes)[:4]])}")
-    model.load_state_dict(dict(weights))
+@dataclass(frozen=True)
+class _RankWork:
+    """What another rank does: the same training on its share of each batch."""
 
+    options: Training
+    model: Callable[[], nn.Module]
+    parser: Parser
+    reader: Reader
+    seed: int
+    state_dir: Path | None
+    selection: Selection
+    round: int
+    start: Mapping[str, Tensor] | None
 
-def find_device(name: str) -> torch.device:
-    """The device of a name; ``auto`` is a GPU if there is one. Raises ConfigError if there is none of that name."""
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    device = torch.device(name)
-    available = {"cpu": True, "mps": torch.backends.mps.is_available(), "cuda": torch.cuda.is_available()}[device.type]
-    if not available or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
-        raise ConfigError(
-            [Problem(path="training.device", message=f"there is no {name} here; auto takes what there is")]
+    def __call__(self, ranks: Ranks) -> None:
+        trainer = Trainer(
+            self.options,
+            model=self.model,
+            parser=self.parser,
+            reader=self.reader,
+            seed=self.seed,
+            state_dir=self.state_dir,
         )
-    return device
+        with contextlib.closing(trainer):
+            trainer._fit(self.selection, round=self.round, start=self.start, ranks=ranks, began=time.perf_counter())
+
+
+def _folder_of(log: RunLog | None) -> Path | None:
+    folder = getattr(log, "folder", None)
+    return None if folder is None else Path(folder) / "training"
+
+
+_BESIDES = {"workers", "checkpoint", "hooks", "cache", "compile", "devices"}
+"""Options that do not decide what a training gives."""
+
+
+def _digest(
+    options: Training,
+    seed: int,
+    round: int,  # noqa: A002
+    selection: Selection,
+    start: Mapping[str, Tensor] | None,
+) -> str:
+    """What a training's state belongs to: options, seed, round, selection, and the weights it started from."""
+    document = options.model_dump(mode="json", exclude=_BESIDES)
+    digest = hashlib.sha256(json.dumps([document, seed, round], sort_keys=True, default=str).encode())
+    digest.update(np.ascontiguousarray(selection.keys).tobytes())
+    digest.update(b"" if selection.weights is None else np.ascontiguousarray(selection.weights).tobytes())
+    for name, value in sorted((start or {}).items()):
+        digest.update(name.encode() + value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -5,13 +5,10 @@ is trained on. What is in which place does not depend on how many workers there 
 """
 
 import contextlib
-import ctypes
 import itertools
 import mmap
 import multiprocessing
-import pickle
 import signal
-import sys
 import warnings
 import weakref
 from collections import deque
@@ -19,12 +16,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkProcess
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from modyn.errors import BadSample, DataError, TrainingError
+from modyn import errors
+from modyn.errors import BadSample, ModynError, TrainingError
 from modyn.training.blocks import Block
 from modyn.training.recipe import Recipe
 from modyn.training.tensors import Inputs, Structure, assembled, each, layout, structure_of
@@ -102,7 +99,7 @@ class Pool:
         self._depth = 2 if split else num_workers + 1
         self._slabs = [mmap.mmap(-1, self.layout.nbytes) for _ in range(self._depth + 1)]
         self._workers: list[tuple[ForkProcess, Connection]] = []
-        self._turn = 0
+        self._turn = self._outstanding = 0
         context = multiprocessing.get_context("fork")
         for _ in range(num_workers):
             here, there = context.Pipe()
@@ -123,7 +120,6 @@ class Pool:
         """
         slabs = itertools.cycle(range(len(self._slabs)))
         pending: deque[tuple[Block, int, list[int]]] = deque()
-        finished = False
         try:
             for block in itertools.chain(blocks, [None] * self._depth):
                 if block is not None:
@@ -133,12 +129,9 @@ class Pool:
                     done, slab, workers = pending.popleft()
                     for worker in workers:
                         self._receive(worker)
-                    yield done, assembled(
-                        self.layout.structure, self.layout.tensors(self._slabs[slab], len(done.keys))
-                    )
-            finished = not pending
+                    yield done, assembled(self.layout.structure, self.layout.tensors(self._slabs[slab], len(done.keys)))
         finally:
-            if not finished:
+            if self._outstanding:
                 self.close()
 
     def _send(self, block: Block, slab: int, round: int, augment: bool) -> list[int]:  # noqa: A002
@@ -157,6 +150,7 @@ class Pool:
                 self._workers[worker][1].send(job)
             except (BrokenPipeError, ConnectionResetError):
                 raise self._died(worker) from None
+            self._outstanding += 1
             sent.append(worker)
         return sent
 
@@ -165,8 +159,10 @@ class Pool:
             error = self._workers[worker][1].recv()
         except (EOFError, ConnectionResetError):
             raise self._died(worker) from None
+        self._outstanding -= 1
         if error is not None:
-            raise error
+            kind, words = error
+            raise getattr(errors, kind)(words)
 
     def _died(self, worker: int) -> TrainingError:
         process = self._workers[worker][0]
@@ -206,7 +202,6 @@ def _work(
     """What a worker process does until its pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    _die_with_parent()
     torch.set_num_threads(1)
     for connection in inherited:
         connection.close()
@@ -216,8 +211,8 @@ def _work(
             jobs.send(_done(job, slabs[job.slab], layout_, reader, recipe))
 
 
-def _done(job: Job, slab: mmap.mmap, expected: Layout, reader: Reader, recipe: Recipe) -> Exception | None:
-    """Do a job; the error to raise in the training process, if any."""
+def _done(job: Job, slab: mmap.mmap, expected: Layout, reader: Reader, recipe: Recipe) -> tuple[str, str] | None:
+    """Do a job; kind and words of the error to raise in the training process, if any."""
     try:
         columns = reader.read(job.keys)
         if job.augment:
@@ -233,27 +228,18 @@ def _done(job: Job, slab: mmap.mmap, expected: Layout, reader: Reader, recipe: R
         for place, tensor in zip(expected.tensors(slab, job.num_rows), each(inputs), strict=True):
             place[job.row : job.row + len(job.keys)].copy_(tensor)
     except Exception as error:
-        return _sendable(error)
+        return _told(error)
     return None
 
 
-def _sendable(error: Exception) -> Exception:
-    try:
-        return error if str(pickle.loads(pickle.dumps(error))) == str(error) else DataError(str(error))
-    except Exception:
-        return DataError(f"{type(error).__name__}: {error}")
-
-
-def _die_with_parent() -> None:
-    """Have the kernel end this process when its parent ends, however that ends."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+def _told(error: Exception) -> tuple[str, str]:
+    """Kind and words of an error, as they go through a pipe."""
+    name = type(error).__name__
+    if isinstance(getattr(errors, name, None), type) and not isinstance(error, errors.MissingExtra):
+        return name, str(error)
+    return ("ModynError", str(error)) if isinstance(error, ModynError) else ("DataError", f"{name}: {error}")
 
 
 def available() -> bool:
     """Whether this platform can fork."""
     return "fork" in multiprocessing.get_all_start_methods()
-
-
-__all__: list[Any] = ["Layout", "Pool", "available"]

@@ -1,6 +1,7 @@
 """Small data, models and parsers that the training tests share."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,7 @@ def trainer(
     model: Callable[[], nn.Module] | None = None,
     seed: int = 3,
     log: Any = None,
+    state_dir: Path | None = None,
     **options: Any,
 ) -> Trainer:
     """A trainer on small data; ``options`` are those of the training section."""
@@ -70,6 +72,7 @@ def trainer(
         reader=reader() if data is None else data,
         seed=seed,
         log=log,
+        state_dir=state_dir,
     )
 
 
@@ -82,3 +85,9 @@ def everything(num_rows: int = 1000, weights: Any = None) -> Selection:
 def same(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
     """Whether two sets of weights are equal to the bit."""
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def noise(inputs: Tensor, seeds: Tensor) -> Tensor:
+    """A batch augmentation: a pure function of each sample's seed."""
+    shift = (seeds % 1000).to(torch.float32) / 5000 - 0.1
+    return inputs + shift[:, None]

@@ -1,0 +1,34 @@
+"""Moving averages of a model's weights."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+
+class MovingAverage:
+    """``average = decay * average + (1 - decay) * weight`` after each step; buffers and whole numbers are taken as they are."""
+
+    def __init__(self, model: nn.Module, *, decay: float) -> None:
+        self.decay = decay
+        self._model = model
+        self._averages = [p.detach().clone() for p in model.parameters()]
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """To be called after each optimiser step."""
+        torch._foreach_lerp_(self._averages, [p.detach() for p in self._model.parameters()], 1 - self.decay)
+
+    def weights(self) -> dict[str, Tensor]:
+        """The model's state with averages in place of its parameters."""
+        state = dict(self._model.state_dict())
+        for (name, _), average in zip(self._model.named_parameters(), self._averages, strict=True):
+            state[name] = average
+        return state
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {str(number): average for number, average in enumerate(self._averages)}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        for number, average in enumerate(self._averages):
+            average.copy_(state[str(number)])

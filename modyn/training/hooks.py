@@ -1,0 +1,88 @@
+"""Hooks: user code that is shown training and changes nothing of it."""
+
+import inspect
+import random as python_random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from modyn.errors import ConfigError, Problem, TrainingError
+from modyn.training.losses import construct
+from modyn.training.options import Named
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """What a hook is shown. ``step`` counts the round's optimiser steps; ``loss`` is the last step's, at an epoch's end its mean."""
+
+    round: int
+    epoch: int
+    step: int
+    loss: float
+    learning_rates: Sequence[float]
+    model: nn.Module
+    is_epoch_end: bool
+
+
+Hook = Callable[[Observation], object]
+
+
+class Hooks:
+    """Calls hooks so that they leave random generators and weights as they were."""
+
+    def __init__(self, specs: Sequence[Named]) -> None:
+        self._hooks = [_load(spec) for spec in specs]
+        self.steps = [every for _, _, every in self._hooks if every is not None]
+
+    def wants(self, step: int) -> bool:
+        """Whether a hook wants to be shown this step."""
+        return any(step % every == 0 for every in self.steps)
+
+    def show(self, observation: Observation) -> None:
+        """Call the hooks whose turn it is. Raises TrainingError if one raises or changes the model."""
+        for name, hook, every in self._hooks:
+            if observation.is_epoch_end == (every is None) and (every is None or observation.step % every == 0):
+                _call(name, hook, observation)
+
+
+def _load(spec: Named) -> tuple[str, Hook, int | None]:
+    assert spec.importable is not None
+    options = dict(spec.options)
+    every = options.pop("every", None)
+    path = f"training.hooks.{spec.name}"
+    if every is not None and (not isinstance(every, int) or isinstance(every, bool) or every < 1):
+        raise ConfigError([Problem(path=f"{path}.every", message=f"must be a number of steps above 0; got {every}")])
+    made = spec.importable.load()
+    if inspect.isclass(made):
+        made = construct(made, options, path=path)
+    elif options:
+        function: Any = made
+        return spec.name, lambda observation: function(observation, **options), every
+    return spec.name, made, every
+
+
+def _call(name: str, hook: Hook, observation: Observation) -> None:
+    states = torch.get_rng_state(), np.random.get_state(), python_random.getstate()
+    training, before = observation.model.training, _versions(observation.model)
+    try:
+        with torch.no_grad():
+            hook(observation)
+    except Exception as error:
+        raise TrainingError(f"hook {name} raised {type(error).__name__}: {error}") from error
+    finally:
+        torch.set_rng_state(states[0])
+        np.random.set_state(states[1])
+        python_random.setstate(states[2])
+        observation.model.train(training)
+    if _versions(observation.model) != before:
+        raise TrainingError(f"hook {name} changed the model's weights; hooks may only look")
+
+
+def _versions(model: nn.Module) -> list[tuple[int, int]]:
+    """What changes whenever a parameter, a buffer or a gradient is written to or replaced."""
+    tensors = [*model.parameters(), *model.buffers(), *(p.grad for p in model.parameters() if p.grad is not None)]
+    return [(id(tensor), tensor._version) for tensor in tensors]

@@ -1,0 +1,161 @@
+"""The devices that share a round's batches: one, or several processes joined by torch's distributed data parallel.
+
+Each process ("rank") trains on its share of every batch, and gradients are added up; rank 0 is the process that called ``fit``. A rank's
+loss is divided by the weight of the *whole* batch, so the step is that of one device up to the order of additions.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from modyn.errors import TrainingError
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those that share batches."""
+
+    rank: int = 0
+    num_ranks: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:
+        """The model whose backward pass averages gradients over all ranks; the model itself if there is one."""
+        if self.num_ranks == 1:
+            return model
+        ids = [device] if device.type == "cuda" else None
+        return DistributedDataParallel(model, device_ids=ids)
+
+    def total(self, losses: Tensor) -> Tensor:
+        """The sum over all ranks, on every one of them."""
+        distributed.all_reduce(losses)
+        return losses
+
+
+def device_of(device: torch.device, rank: int) -> torch.device:
+    """The device of a rank: GPU number ``rank``, or the processor for all."""
+    return torch.device("cuda", rank) if device.type == "cuda" else device
+
+
+def check(num_ranks: int, device: torch.device) -> None:
+    """Raise TrainingError if there are not so many devices."""
+    if num_ranks > 1 and device.type == "cuda" and torch.cuda.device_count() < num_ranks:
+        raise TrainingError(
+            f"training.devices: {num_ranks} are asked for, this machine has {torch.cuda.device_count()} GPUs"
+        )
+    if num_ranks > 1 and (device.type == "mps" or not distributed.is_available()):
+        raise TrainingError(f"training.devices: {device.type} cannot share batches; 1 is what works")
+
+
+@dataclass
+class _Others:
+    """The processes of ranks 1 and up, and what they say when they fail."""
+
+    processes: list[Any] = field(default_factory=list)
+    reports: list[Connection] = field(default_factory=list)
+
+    def failure(self) -> str | None:
+        """Why the first failed rank failed, if any did."""
+        for number, (process, report) in enumerate(zip(self.processes, self.reports, strict=True), start=1):
+            with contextlib.suppress(EOFError, OSError):
+                if report.poll(1):
+                    return f"device {number}: {report.recv()}"
+            if process.exitcode not in (None, 0):
+                return f"device {number}: its process ended with code {process.exitcode}"
+        return None
+
+    def stop(self) -> None:
+        for process in self.processes:
+            process.terminate()
+        for process in self.processes:
+            process.join(10)
+
+
+@contextlib.contextmanager
+def joined(num_ranks: int, device: torch.device, work: Callable[[Ranks], object]) -> Iterator[Ranks]:
+    """This process as rank 0, with ``work`` running as the other ranks in processes of their own.
+
+    ``work`` must be picklable. Raises TrainingError with the reason of another rank, if one fails.
+    """
+    if num_ranks == 1:
+        yield Ranks()
+        return
+    others = _Others()
+    threads = torch.get_num_threads()
+    with tempfile.TemporaryDirectory() as folder:
+        meeting = Path(folder) / "meeting"
+        context = multiprocessing.get_context("spawn")
+        for rank in range(1, num_ranks):
+            here, there = context.Pipe(duplex=False)
+            arguments = (work, Ranks(rank, num_ranks), meeting, device.type, threads, there)
+            process = context.Process(target=_run, args=arguments, name=f"modyn-rank-{rank}", daemon=True)
+            process.start()
+            there.close()
+            others.processes.append(process)
+            others.reports.append(here)
+        try:
+            with _group(meeting, Ranks(0, num_ranks), device.type, threads):
+                yield Ranks(0, num_ranks)
+            for process in others.processes:
+                process.join(60)
+        except Exception as error:
+            reason = others.failure()
+            if reason is not None and not isinstance(error, KeyboardInterrupt):
+                raise TrainingError(reason) from error
+            raise
+        finally:
+            others.stop()
+
+
+@contextlib.contextmanager
+def _group(meeting: Path, ranks: Ranks, device_type: str, threads: int) -> Iterator[None]:
+    backend = "nccl" if device_type == "cuda" else "gloo"
+    torch.set_num_threads(max(1, threads // ranks.num_ranks))
+    with _loopback():
+        distributed.init_process_group(
+            backend, init_method=meeting.as_uri(), rank=ranks.rank, world_size=ranks.num_ranks
+        )
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+        torch.set_num_threads(threads)
+
+
+@contextlib.contextmanager
+def _loopback() -> Iterator[None]:
+    """Have gloo talk over the loopback interface: all ranks are on this machine, whose host name may lead nowhere."""
+    before = os.environ.get("GLOO_SOCKET_IFNAME")
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo" if Path("/sys/class/net/lo").exists() else "lo0")
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop("GLOO_SOCKET_IFNAME", None)
+
+
+def _run(
+    work: Callable[[Ranks], object], ranks: Ranks, meeting: Path, device_type: str, threads: int, report: Connection
+) -> None:
+    try:
+        with _group(meeting, ranks, device_type, threads):
+            work(ranks)
+    except BaseException as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        words = str(error) if isinstance(error, TrainingError) else f"{type(error).__name__}: {error}"
+        report.send(f"{words} ({Path(place.filename).name}, line {place.lineno})")
+        raise SystemExit(1) from None

@@ -1,0 +1,38 @@
+"""Several devices train like one, up to the order of additions."""
+
+import numpy as np
+import pytest
+import torch
+
+from modyn.errors import TrainingError
+from tests.training.toys import everything, identity, mlp, reader, trainer
+
+pytestmark = pytest.mark.slow
+SGD = {"sgd": {"lr": 0.1, "momentum": 0.9}}
+
+
+@pytest.mark.parametrize("options", [{}, {"accumulate": 2, "clip": 1.0}, {"ema": {"decay": 0.9}, "precision": "bf16"}])
+def test_two_processes_give_what_one_gives(options):
+    weights = np.random.default_rng(0).random(299)
+    options = {"optimizer": SGD, "epochs": 2, "data": reader(299), "model": mlp(), **options}
+    one = trainer(**options).fit(everything(299, weights), round=1)
+    two = trainer(devices=2, **options).fit(everything(299, weights), round=1)
+    assert one.num_steps == two.num_steps
+    assert one.loss == pytest.approx(two.loss, rel=1e-3)
+    loose = {"atol": 2e-3, "rtol": 2e-2} if "precision" in options else {}
+    for name, value in one.weights.items():
+        torch.testing.assert_close(value, two.weights[name], **loose)
+
+
+def picky(columns):
+    if (columns["x"][:, 0] == 99).any():
+        raise ValueError("no good")
+    return columns["x"]
+
+
+def test_a_failure_on_another_device_is_told():
+    data = reader(64)
+    data.columns["x"][63, 0] = 99
+    with pytest.raises(TrainingError, match=r"device 1: .*sample 63: parser .*picky raised ValueError: no good"):
+        trainer(data=data, parser=picky, devices=2, shuffle=False, batch_size=64).fit(everything(64), round=0)
+    assert trainer(data=reader(64), parser=identity).fit(everything(64), round=0).num_steps == 2

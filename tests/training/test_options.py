@@ -1,0 +1,371 @@
+"""Every option of the training section changes what it says, and nothing else."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from modyn.errors import ConfigError, TrainingError
+from modyn.training.memory_reader import MemoryReader
+from modyn.training.options import Training
+from modyn.training.order import epoch_order
+from tests.training.toys import Journal, everything, mlp, reader, same, trainer
+
+SGD = {"sgd": {"lr": 0.1}}
+
+
+def weights(**options):
+    """The weights after a round on the first 256 samples."""
+    return trainer(data=reader(256), **options).fit(everything(256), round=0).weights
+
+
+def rates(**options):
+    """The learning rates at the end of each epoch."""
+    journal = Journal()
+    trainer(data=reader(256), log=journal, **options).fit(everything(256), round=0)
+    return [fields["learning_rates"] for _, fields in journal.events]
+
+
+CHANGING = {
+    "epochs": 2,
+    "samples": 100,
+    "batch_size": 16,
+    "accumulate": 2,
+    "shuffle": False,
+    "seed": 77,
+    "optimizer": {"adamw": {"lr": 0.1}},
+    "scheduler": {"cosine-annealing": {}},
+    "warmup": 4,
+    "loss": {"cross-entropy": {"label_smoothing": 0.1}},
+    "clip": 0.01,
+    "precision": "bf16",
+    "label_transform": "tests.training.test_options:flipped",
+    "transforms": ["tests.training.test_options:doubled"],
+    "augment": "tests.training.toys:noise",
+    "ema": {"decay": 0.9},
+    "early_stopping": {"share": 0.2},
+}
+KEEPING = {
+    "workers": 0,
+    "cache": "memory",
+    "hooks": ["tests.training.test_options:look"],
+    "checkpoint": {"steps": 1},
+    "device": "cpu",
+    "start": "latest",
+    "drop_last": True,
+    "compile": None,
+    "devices": None,
+    "pretrained": None,
+}
+
+
+def flipped(labels):
+    return 1 - labels
+
+
+def doubled(inputs, by=2):
+    return inputs * by
+
+
+seen: list[int] = []
+
+
+def look(observation):
+    seen.append(observation.step)
+    torch.rand(3)
+
+
+class Spoiler:
+    """A hook that writes where it may only look."""
+
+    def __init__(self, what="weight"):
+        self.what = what
+
+    def __call__(self, observation):
+        next(observation.model.parameters()).zero_()
+
+
+def test_every_option_is_named_in_these_tests():
+    assert set(CHANGING) | set(KEEPING) == set(Training.model_fields)
+
+
+@pytest.mark.parametrize("option", CHANGING)
+def test_an_option_that_decides_the_result_changes_it(option):
+    assert not same(weights(), weights(**{option: CHANGING[option]}))
+
+
+@pytest.mark.parametrize("option", [name for name, value in KEEPING.items() if value is not None])
+def test_an_option_that_says_how_changes_no_byte(option, tmp_path):
+    assert same(weights(), weights(**{option: KEEPING[option]}, state_dir=tmp_path))
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch():
+    sample_weights = np.random.default_rng(0).random(256)
+    options = {"data": reader(256), "optimizer": SGD}
+    for given in (None, sample_weights):
+        whole = trainer(batch_size=64, **options).fit(everything(256, given), round=0)
+        parts = trainer(batch_size=16, accumulate=4, **options).fit(everything(256, given), round=0)
+        assert whole.num_steps == parts.num_steps == 4
+        for name, value in whole.weights.items():
+            torch.testing.assert_close(value, parts.weights[name])
+
+
+def test_the_number_of_epochs_and_samples_may_differ_by_round():
+    fit = trainer(epochs=[3, 1])
+    assert [fit.fit(everything(), round=r).num_steps for r in range(3)] == [96, 32, 32]
+    fit = trainer(samples=[64, 2000])
+    assert [fit.fit(everything(), round=r).num_steps for r in range(3)] == [2, 63, 63]
+
+
+def test_drop_last_leaves_out_the_last_batch():
+    assert trainer(drop_last=True).fit(everything(1000), round=0).num_steps == 31
+
+
+def test_the_order_is_a_function_of_seed_round_and_epoch():
+    def order(**changed):
+        return epoch_order(1000, **{"seed": 1, "round": 2, "epoch": 3, "window": None, **changed})
+
+    assert np.array_equal(np.sort(order()), np.arange(1000))
+    assert np.array_equal(order(), order())
+    assert all(not np.array_equal(order(), order(**{name: 9})) for name in ("seed", "round", "epoch"))
+    assert np.array_equal(order(window=0), np.arange(1000))
+
+
+def test_a_windowed_shuffle_keeps_stretches_together():
+    order = epoch_order(1000, seed=1, round=0, epoch=0, window=100)
+    assert np.array_equal(np.sort(order), np.arange(1000))
+    assert all(len(set(order[start : start + 100] // 100)) == 1 for start in range(0, 1000, 100))
+    assert len(set(order[::100] // 100)) == 10
+    assert not np.array_equal(order[:100], np.sort(order[:100]))
+
+
+def test_parameter_groups_have_options_of_their_own():
+    assert rates(optimizer={"sgd": {"lr": 0.1, "groups": {"0": {"lr": 0.01}}}}) == [[0.01, 0.1]]
+    frozen = weights(optimizer={"sgd": {"lr": 0.1, "groups": {"0.*": {"lr": 0.0}}}})
+    start = trainer(data=reader(256)).new_model(0).state_dict()
+    assert torch.equal(frozen["0.weight"], start["0.weight"])
+    assert not torch.equal(frozen["2.weight"], start["2.weight"])
+
+
+def test_several_optimizers_share_the_parameters():
+    options = [{"sgd": {"lr": 0.1, "modules": ["2"]}}, {"adamw": {"lr": 0.01}}]
+    assert rates(optimizer=options) == [[0.1, 0.01]]
+    with pytest.raises(ConfigError, match=r"no optimizer takes 0.weight, 0.bias"):
+        weights(optimizer=[{"sgd": {"lr": 0.1, "modules": ["2"]}}])
+    with pytest.raises(ConfigError, match=r"training.optimizer.sgd.modules: 'layer' matches none of 0.weight"):
+        weights(optimizer={"sgd": {"lr": 0.1, "modules": ["layer"]}})
+
+
+def test_a_schedule_sees_the_whole_training():
+    ends = rates(optimizer=SGD, scheduler={"cosine-annealing": {}}, epochs=4)
+    expected = [0.05 * (1 + math.cos(math.pi * epoch / 4)) for epoch in (1, 2, 3, 4)]
+    np.testing.assert_allclose(np.ravel(ends), expected, atol=1e-8)
+    by_epoch = rates(optimizer=SGD, scheduler={"linear": {"per": "epoch", "end_factor": 0.5}}, epochs=4)
+    np.testing.assert_allclose(np.ravel(by_epoch), [0.1 * x for x in np.linspace(1 / 3, 0.5, 5)[1:]], rtol=1e-5)
+    half = rates(optimizer=SGD, scheduler={"step": {"step_size": "0.5 * num_steps", "gamma": 0.1}}, epochs=4)
+    np.testing.assert_allclose(np.ravel(half), [0.1, 0.01, 0.01, 0.001], rtol=1e-5)
+    one_cycle = rates(optimizer=SGD, scheduler={"one-cycle": {"max_lr": 1.0}}, epochs=2)
+    assert one_cycle[0][0] > 0.1 > one_cycle[1][0]
+
+
+def test_warm_up_rises_linearly_to_the_given_rate():
+    shown: list[float] = []
+    fit = trainer(data=reader(256), optimizer=SGD, warmup=4)
+    fit.hooks._hooks = [("record", lambda o: shown.append(o.learning_rates[0]), 1)]
+    fit.hooks.steps = [1]
+    fit.fit(everything(256), round=0)
+    np.testing.assert_allclose(shown, [0.05, 0.075, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1])
+    share = rates(optimizer=SGD, warmup=0.9)
+    np.testing.assert_allclose(share, [[0.1]])
+
+
+def test_clipping_bounds_the_step():
+    start = trainer(data=reader(256)).new_model(0).state_dict()
+    clipped = weights(optimizer={"sgd": {"lr": 1.0}}, clip={"norm": 0.01}, batch_size=256)
+    moved = torch.cat([(clipped[name] - start[name]).flatten() for name in clipped]).norm()
+    assert float(moved) == pytest.approx(0.01, rel=1e-3)
+    by_value = weights(optimizer={"sgd": {"lr": 1.0}}, clip={"value": 0.001}, batch_size=256)
+    assert max(float((by_value[n] - start[n]).abs().max()) for n in by_value) == pytest.approx(0.001, rel=1e-3)
+
+
+def test_half_precision_stays_close_to_full():
+    full = weights(optimizer=SGD)
+    for precision in ("bf16", "fp16"):
+        for name, value in weights(optimizer=SGD, precision=precision).items():
+            assert value.dtype == torch.float32
+            torch.testing.assert_close(value, full[name], atol=0.02, rtol=0.05)
+
+
+def test_moving_averages_lag_behind_the_weights():
+    start = trainer(data=reader(256)).new_model(0).state_dict()
+    last = weights(optimizer=SGD)
+    averaged = weights(optimizer=SGD, ema={"decay": 0.5})
+    barely = weights(optimizer=SGD, ema={"decay": 0.9999})
+    for name in last:
+        assert (averaged[name] - start[name]).norm() < (last[name] - start[name]).norm()
+        torch.testing.assert_close(barely[name], start[name], atol=1e-3, rtol=1e-3)
+
+
+def test_early_stopping_stops_and_gives_the_best_epoch():
+    data = reader(200)
+    noise = MemoryReader({"x": data.columns["x"]}, labels=np.random.default_rng(0).integers(0, 2, 200))
+    journal = Journal()
+    options = {"data": noise, "optimizer": {"adam": {"lr": 0.05}}, "epochs": 50}
+    fit = trainer(log=journal, early_stopping={"share": 0.25, "patience": 3}, **options)
+    fitted = fit.fit(everything(200), round=0)
+    losses = [fields["held_out_loss"] for _, fields in journal.events]
+    best = int(np.argmin(losses))
+    assert len(losses) == best + 1 + 3
+    assert fitted.num_samples == 150
+    again = trainer(early_stopping={"share": 0.25, "patience": 50}, **{**options, "epochs": best + 1})
+    assert same(fitted.weights, again.fit(everything(200), round=0).weights)
+
+
+def test_held_out_samples_teach_nothing():
+    data = reader(200)
+    spoilt = MemoryReader({"x": data.columns["x"].copy()}, labels=data.labels(np.arange(200)).copy())
+    from modyn.training.held_out import hold_out
+
+    _, held_out = hold_out(everything(200), 0.25, seed=3, round=0)
+    spoilt.columns["x"][held_out.keys] += 100
+    options = {"early_stopping": {"share": 0.25, "patience": 9}, "epochs": 1}
+    assert same(
+        trainer(data=data, **options).fit(everything(200), round=0).weights,
+        trainer(data=spoilt, **options).fit(everything(200), round=0).weights,
+    )
+
+
+def test_augmentation_is_for_training_only_and_new_in_each_epoch():
+    fit = trainer(data=reader(256), augment="tests.training.toys:noise")
+    fitted = fit.fit(everything(256), round=0)
+    plain = trainer(data=reader(256)).predict(fitted.weights, np.arange(256))
+    np.testing.assert_array_equal(fit.predict(fitted.weights, np.arange(256)), plain)
+    recipe, keys = fit.loader.recipe, np.arange(4)
+    zeros = torch.zeros(4, 8)
+    first = recipe.augmented(zeros, keys, round=0, epoch=0)
+    assert torch.equal(first, recipe.augmented(zeros, keys, round=0, epoch=0))
+    assert not torch.equal(first, recipe.augmented(zeros, keys, round=0, epoch=1))
+    assert torch.equal(first[1:], recipe.augmented(zeros[1:], keys[1:], round=0, epoch=0))
+
+
+def test_transforms_are_applied_in_training_and_prediction():
+    by_two = trainer(data=reader(256), transforms=["tests.training.test_options:doubled"])
+    by_hand = trainer(data=reader(256), parser=lambda c: c["x"] * 2)
+    fitted = by_two.fit(everything(256), round=0)
+    assert same(fitted.weights, by_hand.fit(everything(256), round=0).weights)
+    keys = np.arange(256)
+    np.testing.assert_array_equal(by_two.predict(fitted.weights, keys), by_hand.predict(fitted.weights, keys))
+    by_three = trainer(data=reader(256), transforms=[{"tests.training.test_options:doubled": {"by": 3}}])
+    assert not same(fitted.weights, by_three.fit(everything(256), round=0).weights)
+
+
+def test_class_weights_and_ignored_classes_reach_the_loss():
+    assert not same(weights(), weights(loss={"cross-entropy": {"weight": [1.0, 3.0]}}))
+
+
+@pytest.mark.parametrize("loss", ["mse", "l1", "huber", "smooth-l1", "poisson-nll"])
+def test_losses_on_values_are_found_by_name(loss):
+    data = reader(256)
+    values = MemoryReader({"x": data.columns["x"]}, labels=np.abs(data.columns["x"][:, 0]).astype(np.float64))
+    before = trainer(data=values, model=mlp(outputs=1), loss=loss, epochs=1).fit(everything(256), round=0)
+    after = trainer(data=values, model=mlp(outputs=1), loss=loss, epochs=20).fit(everything(256), round=0)
+    assert after.loss < before.loss
+
+
+def test_several_labels_at_once_are_learnt():
+    data = reader(512)
+    labels = (data.columns["x"][:, :3] > 0).astype(np.int64)
+    fit = trainer(
+        data=MemoryReader(data.columns, labels=labels), model=mlp(outputs=3), loss="bce-with-logits", epochs=30
+    )
+    predicted = fit.predict(fit.fit(everything(512), round=0).weights, np.arange(512))
+    assert fit.task == "multi-label"
+    assert ((predicted > 0.5) == labels).mean() > 0.9
+
+
+def squared(outputs, labels):
+    return (outputs[:, 0] - labels) ** 2
+
+
+def test_a_loss_of_ones_own_gives_one_value_a_sample():
+    assert weights(loss="tests.training.test_options:squared")
+
+
+def test_hooks_are_shown_what_happens():
+    seen.clear()
+    weights(hooks=["tests.training.test_options:look"], epochs=3)
+    assert seen == [8, 16, 24]
+    seen.clear()
+    weights(hooks=[{"tests.training.test_options:look": {"every": 3}}])
+    assert seen == [3, 6]
+
+
+def test_a_hook_that_changes_the_model_is_stopped():
+    with pytest.raises(TrainingError, match=r"hook tests.*Spoiler changed the model's weights; hooks may only look"):
+        weights(hooks=["tests.training.test_options:Spoiler"])
+
+
+def test_pretrained_weights_are_loaded_where_they_fit(tmp_path):
+    from safetensors.torch import save_file
+
+    given = trainer(model=mlp(outputs=5)).new_model(7).state_dict()
+    save_file(given, tmp_path / "given.safetensors")
+    fit = trainer(start="pretrained", pretrained=tmp_path / "given.safetensors")
+    model = fit.new_model(0).state_dict()
+    assert torch.equal(model["0.weight"], given["0.weight"])
+    assert model["2.weight"].shape == (2, 16)
+    with pytest.raises(ConfigError, match="there is no file"):
+        trainer(start="pretrained", pretrained=tmp_path / "missing.safetensors").new_model(0)
+
+
+@pytest.mark.slow
+def test_a_compiled_model_gives_the_same_up_to_rounding():
+    fit = trainer(data=reader(256), optimizer=SGD, compile=True)
+    for round_number in range(2):
+        compiled = fit.fit(everything(256), round=round_number)
+        plain = trainer(data=reader(256), optimizer=SGD).fit(everything(256), round=round_number)
+        for name, value in plain.weights.items():
+            torch.testing.assert_close(value, compiled.weights[name])
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"epochs": 0}, "greater than 0"),
+        ({"epochs": []}, "a list needs at least one number"),
+        ({"batch_size": -1}, "greater than 0"),
+        ({"start": "warm"}, "must be scratch, latest, pretrained or checkpoint:ID; got 'warm'"),
+        ({"precision": "fp8"}, "'fp32', 'bf16' or 'fp16'"),
+        ({"clip": {}}, "takes norm, value or both"),
+        ({"checkpoint": {}}, "takes steps, time or both"),
+        ({"hooks": ["look"]}, "'look' must be 'package.module:name'"),
+        ({"augment": {}}, "name one function"),
+        ({"optimizer": {"adam": {}, "sgd": {}}}, "is written as its name"),
+        ({"ema": {"decay": 1.0}}, "less than 1"),
+    ],
+)
+def test_wrong_options_are_refused(options, told):
+    with pytest.raises(ValidationError, match=told):
+        Training.model_validate(options)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"optimizer": {"adamw": {"learning_rate": 1}}}, r"training.optimizer.adamw.learning_rate: no option is named"),
+        ({"optimizer": {"sgd": {"lr": -1}}}, r"training.optimizer.sgd: ValueError: Invalid learning rate"),
+        ({"optimizer": "lbfgs"}, "several times a step"),
+        ({"scheduler": "cosine-anealing"}, "no scheduler named 'cosine-anealing'. Did you mean 'cosine-annealing'"),
+        ({"scheduler": {"step": {"step_size": "num_stepz"}}}, "must be a number, num_steps, num_epochs"),
+        ({"scheduler": {"step": {"step_size": 3, "per": "day"}}}, "must be step or epoch; got 'day'"),
+        ({"scheduler": ["step", "step"]}, "has 2 schedulers for 1 optimizers"),
+        ({"loss": "crossentropi"}, "Did you mean 'cross-entropy'"),
+        ({"loss": {"mse": {"delta": 1}}}, r"training.loss.mse.delta: no option is named 'delta'"),
+        ({"hooks": [{"tests.training.test_options:look": {"every": 0}}]}, "must be a number of steps above 0"),
+    ],
+)
+def test_wrong_names_and_options_of_torch_are_told_with_the_nearest(options, told):
+    with pytest.raises(ConfigError, match=told):
+        weights(**options)
