@@ -1,8 +1,8 @@
 """One run, read back from its journal as tables.
 
-Every table is a pandas DataFrame built from the run's events alone, so a run that is still going, was stopped, failed or lost
-its process can be read like a finished one: it has the rounds that it has. Times are UTC datetimes, intervals are half-open, an
-undefined score is NaN with its reason beside it.
+Every table is a pandas DataFrame built from the run's events alone, so a run that is still going, was stopped, failed or
+lost its process can be read like a finished one: it has the rounds that it has. Times are UTC datetimes, intervals are
+half-open, an undefined score is NaN with its reason beside it.
 """
 
 import json
@@ -41,7 +41,8 @@ Score = tuple[float, str | None]
 class Run:
     """A run's tables, from the journal as it stands when the object is made; make another one to see what came since.
 
-    ``started`` holds the fields of the ``run-started`` event (seed, versions, git, dataset, ...), ``pipeline`` the resolved document.
+    ``started`` holds the fields of the ``run-started`` event (seed, versions, git, dataset, ...), ``pipeline`` the resolved
+    document.
     """
 
     def __init__(self, log: RunLog) -> None:
@@ -109,10 +110,10 @@ class Run:
     def rounds(self) -> "pd.DataFrame":
         """A row a round.
 
-        round, finished, started_at (wall clock), trigger, start_key, end_key, start_time, end_time, data_until, num_samples (arrived),
-        num_candidates, num_selected, num_trained, num_steps, epochs, loss, checkpoint, parent, device, peak_memory_bytes, size_bytes,
-        first_step_s, seconds_<station> for each station, seconds (their sum), score_<metric> (on the first window that starts at or
-        after the end of the round's data).
+        round, finished, started_at (wall clock), trigger, start_key, end_key, start_time, end_time, data_until,
+        num_samples (arrived), num_candidates, num_selected, num_trained (each once, however many epochs), num_steps, epochs,
+        loss, checkpoint, parent, device, peak_memory_bytes, size_bytes, first_step_s, seconds_<station> for each station,
+        seconds (their sum), score_<metric> (on the first window that starts at or after the end of the round's data).
         """
         import pandas as pd
 
@@ -144,7 +145,10 @@ class Run:
 
     @cached_property
     def evaluations(self) -> "pd.DataFrame":
-        """A row a score: round, checkpoint (or None), baseline (or None), window, start, end, metric, value (NaN = undefined), reason."""
+        """A row a score of a checkpoint or of a baseline on a window.
+
+        round, checkpoint (or None), baseline (or None), window, start, end, metric, value (NaN = undefined), reason.
+        """
         import pandas as pd
 
         columns = ["round", "checkpoint", "baseline", "window", "metric", "value", "reason"]
@@ -182,19 +186,19 @@ class Run:
 
     @cached_property
     def epochs(self) -> "pd.DataFrame":
-        """A row an epoch: round, epoch, at, loss, num_samples, samples_per_s, seconds.<part>, and what the trainer adds."""
+        """A row an epoch: round, epoch, at, loss, num_samples, samples_per_s, and all else that the trainer gives."""
         return self._flat("epoch", ["round", "epoch", "at", "loss", "num_samples", "samples_per_s"])
 
     @cached_property
     def triggers(self) -> "pd.DataFrame":
-        """A row a check of the trigger: key, timestamp, and the numbers that it gave (nested ones as ``outer.inner``)."""
+        """A row a check of the trigger: round, at, key, timestamp, and its numbers (nested ones as ``outer.inner``)."""
         table = self._flat("trigger-checked", ["round", "at", "key", "timestamp"])
         table["timestamp"] = _times(table["timestamp"])
         return table
 
     @cached_property
     def selections(self) -> "pd.DataFrame":
-        """A row a selection: round, selector, num_candidates, num_selected, oldest, newest, labels (a dict), new_share."""
+        """A row a selection: round, selector, num_candidates, num_selected, oldest, newest, labels (dicts), new_share."""
         import pandas as pd
 
         columns = ["round", "selector", "num_candidates", "num_selected", "oldest", "newest", "labels", "new_share"]
@@ -208,8 +212,9 @@ class Run:
     def composite(self) -> "pd.DataFrame":
         """What each model scored in each window: those of ``COMPOSITES``, and the baselines that need no training.
 
-        model, window, start, end, checkpoint and round (None where there is no checkpoint yet, and for baselines), metric,
-        value (NaN = undefined), reason. ``never-retrained`` is the first checkpoint, in the windows where there is an active one.
+        model, window, start, end, checkpoint and round (None where there is no checkpoint yet, and for baselines),
+        metric, value (NaN = undefined), reason. ``never-retrained`` is the first checkpoint, in the windows where there is
+        an active one.
         """
         import pandas as pd
 
@@ -228,9 +233,10 @@ class Run:
 
     @cached_property
     def scores(self) -> "pd.DataFrame":
-        """A row a model and metric: model, metric, higher_is_better, mean, num_windows (in the mean), num_undefined (left out).
+        """A row a model and metric, with the model's mean.
 
-        The mean goes over the windows in which the run has an active checkpoint, for every model, so that means can be compared.
+        model, metric, higher_is_better, mean, num_windows (in the mean), num_undefined (left out of it). For every model
+        the mean goes over the windows in which the run has an active checkpoint.
         """
         return self.scores_over(self.active_windows)
 
@@ -356,7 +362,7 @@ class Run:
         }
 
     def _derived_composite(self) -> tuple[list[str | None], list[str | None]]:
-        """The composite models of a run that ended before it wrote them down: the newest checkpoint made from data before each window."""
+        """The composite models of a run that ended before it wrote them down."""
         done = [e.fields for e in self._of("round-finished") if e.fields.get("data_until") is not None]
         borders = sorted((int(f["data_until"]), str(f["checkpoint"])) for f in done if f.get("checkpoint") is not None)
         active: list[str | None] = []
@@ -368,7 +374,7 @@ class Run:
         return active, trained
 
     def _flat(self, kind: str, columns: list[str]) -> "pd.DataFrame":
-        """The events of a kind with nested fields as ``outer.inner`` columns; the given columns come first and are always there."""
+        """The events of a kind with nested fields as ``outer.inner`` columns; the given columns are there in any case."""
         import pandas as pd
 
         rows = [{"round": e.round, "at": e.at, **_flatten(e.fields)} for e in self._of(kind)]
@@ -378,11 +384,14 @@ class Run:
         return table.astype({"round": "Int64"})
 
 
-_ROUND_COUNTS = ("round", "start_key", "end_key", "num_samples", "num_candidates", "num_selected", "num_trained", "num_steps", "epochs", "peak_memory_bytes", "size_bytes")  # fmt: skip
+_ROUND_COUNTS = (
+    "round", "start_key", "end_key", "num_samples", "num_candidates", "num_selected", "num_trained", "num_steps", "epochs",
+    "peak_memory_bytes", "size_bytes",
+)  # fmt: skip
 _ROUND_COLUMNS = (
-    "round", "finished", "started_at", "trigger", "start_key", "end_key", "start_time", "end_time", "data_until", "num_samples",
-    "num_candidates", "num_selected", "num_trained", "num_steps", "epochs", "loss", "checkpoint", "parent", "device",
-    "peak_memory_bytes", "size_bytes", "first_step_s", *(f"seconds_{station}" for station in STATIONS), "seconds",
+    "round", "finished", "started_at", "trigger", "start_key", "end_key", "start_time", "end_time", "data_until",
+    "num_samples", "num_candidates", "num_selected", "num_trained", "num_steps", "epochs", "loss", "checkpoint", "parent",
+    "device", "peak_memory_bytes", "size_bytes", "first_step_s", *(f"seconds_{station}" for station in STATIONS), "seconds",
 )  # fmt: skip
 
 
@@ -402,17 +411,21 @@ def _round_row(number: int, events: Sequence[Event], spent: Mapping[Any, float])
             for name in ("num_steps", "loss", "parent", "device", "peak_memory_bytes", "first_step_s")
         }
     )
-    return row | seconds | {
-        "round": number,
-        "finished": bool(finished),
-        "started_at": next(e.at for e in events if e.kind == "round-started"),
-        "data_until": finished.get("data_until"),
-        "num_trained": trained.get("num_samples"),
-        "epochs": sum(e.kind == "epoch" for e in events),
-        "checkpoint": stored.get("checkpoint") or finished.get("checkpoint"),
-        "size_bytes": stored.get("size_bytes"),
-        "seconds": sum(seconds.values()) + others,
-    }  # fmt: skip
+    return (
+        row
+        | seconds
+        | {
+            "round": number,
+            "finished": bool(finished),
+            "started_at": next(e.at for e in events if e.kind == "round-started"),
+            "data_until": finished.get("data_until"),
+            "num_trained": trained.get("num_samples"),
+            "epochs": sum(e.kind == "epoch" for e in events),
+            "checkpoint": stored.get("checkpoint") or finished.get("checkpoint"),
+            "size_bytes": stored.get("size_bytes"),
+            "seconds": sum(seconds.values()) + others,
+        }
+    )
 
 
 def _fields(events: Sequence[Event], kind: str) -> Mapping[str, Any]:
@@ -438,7 +451,7 @@ def _with_borders(table: "pd.DataFrame", windows: "pd.DataFrame") -> "pd.DataFra
 
 
 def _times(values: "pd.Series[Any]") -> "pd.Series[Any]":
-    """Microseconds, with None for missing ones, as UTC datetimes (at the resolution of microseconds, so any year fits)."""
+    """Microseconds (None where missing) as UTC datetimes, at the resolution of microseconds, so that any year fits."""
     import numpy as np
     import pandas as pd
 

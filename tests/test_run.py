@@ -42,7 +42,12 @@ def test_rounds_have_what_each_station_logged(tmp_path: Path) -> None:
     rounds = small_run(tmp_path, seconds=3.0).rounds
     assert rounds["round"].tolist() == [0, 1, 2]
     last = rounds.iloc[2]
-    assert (last["num_samples"], last["num_candidates"], last["num_selected"], last["num_trained"]) == (100, 300, 100, 200)  # fmt: skip
+    assert (last["num_samples"], last["num_candidates"], last["num_selected"], last["num_trained"]) == (
+        100,
+        300,
+        100,
+        200,
+    )
     assert last["end_time"] == pd.Timestamp("2013-04-01", tz="UTC")
     assert last["checkpoint"] == "flights-1-c2"
     assert last["epochs"] == 2
@@ -134,7 +139,16 @@ def test_every_table_of_a_run_with_little_in_it_can_be_read(tmp_path: Path, even
     else:
         journal = Journal(tmp_path)
         if events == "begun round":
-            journal.log.append("round-started", round=0, trigger="every", start_key=0, end_key=1, start_time=None, end_time=None, num_samples=0)  # fmt: skip
+            journal.log.append(
+                "round-started",
+                round=0,
+                trigger="every",
+                start_key=0,
+                end_key=1,
+                start_time=None,
+                end_time=None,
+                num_samples=0,
+            )
         run = journal.close()
     for table in TABLES:
         getattr(run, table)

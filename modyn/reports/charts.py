@@ -1,17 +1,34 @@
-"""The charts that set models and runs against each other. A chart is plain data; ``report.js`` hands it to Plotly.
+"""The charts that set models and runs against each other."""
 
-Colours are names such as ``$run0`` or ``$ink``: the page fills them in for light or dark. Text from users is escaped here, since
-Plotly reads a little HTML in texts.
-"""
-
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from html import escape
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from modyn.reports.compare import COSTS, Comparison, first_checkpoint_name, first_checkpoints, guesses, run_names
+from modyn.reports.compare import (
+    COSTS,
+    Comparison,
+    first_checkpoint_name,
+    first_checkpoints,
+    guesses,
+    run_names,
+)
+from modyn.reports.drawing import (
+    HIDDEN_AXIS,
+    Chart,
+    Figure,
+    Trace,
+    axis,
+    categories,
+    colour_of,
+    direction,
+    figure,
+    iso,
+    numbers,
+    said,
+    symbol_of,
+    time_axis,
+    trace,
+    windows_of,
+)
 from modyn.reports.words import (
     MODEL_NAMES,
     UNDEFINED,
@@ -20,123 +37,80 @@ from modyn.reports.words import (
     rows_of,
     score_text,
     whole_text,
-    window_text,
 )
 from modyn.run import Run
-from modyn.types import Float64s
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Figure = dict[str, Any]
-NUM_COLOURS = 6
-_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "pentagon", "star")
 _COST_WORDS = {
     "retraining_seconds": "the seconds spent at all stations but evaluation",
-    "samples_trained": "the number of samples trained on, every epoch counted",
+    "samples_trained": "the number of samples trained on, summed over rounds (epochs do not count)",
     "rounds": "the number of trainings",
 }
 _DASHES = ("dot", "dashdot", "longdash")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Chart:
-    """One plot with its words. ``figures`` maps a choice (``*``, a metric, or ``metric|cost``) to ``data``, ``layout`` and ``caption``."""
-
-    id: str
-    title: str
-    figures: Mapping[str, Figure]
-    height: int = 360
-    notes: Sequence[str] = field(default_factory=tuple)
-
-    @property
-    def caption(self) -> str:
-        """The caption of the first choice."""
-        return str(next(iter(self.figures.values()))["caption"])
-
-
-def colour_of(number: int) -> str:
-    """The colour of the run with this number, the same in every chart."""
-    return f"$run{number % NUM_COLOURS}"
-
-
-def figure(data: Sequence[Mapping[str, Any]], caption: str, **layout: Any) -> Figure:
-    return {"data": list(data), "layout": layout, "caption": caption}
-
-
-def axis(title: str, **options: Any) -> dict[str, Any]:
-    return {"title": {"text": escape(title)}, **options}
-
-
-def iso(times: "pd.Series[Any] | Iterable[Any]") -> list[str | None]:
-    """Times as Plotly's date axes read them (UTC); None for missing ones."""
-    return [None if t is None or t != t else f"{t:%Y-%m-%d %H:%M:%S}" for t in times]
-
-
-def numbers(values: Iterable[Any]) -> list[float | None]:
-    """Values as JSON has them: NaN and missing become None; five significant digits."""
-    return [None if v is None or v != v else float(f"{float(v):.5g}") for v in values]
-
-
-def direction(higher_is_better: bool) -> str:
-    return "higher is better" if higher_is_better else "lower is better"
-
-
 def score_over_time(runs: Sequence[Run], metrics: Mapping[str, bool]) -> Chart:
     """The active model of each run, and the baselines, window by window."""
-    caption = (
-        "Each point is the score on one window of time (half-open: its start belongs to it, its end does not), at the window's middle. "
-        "Solid: the active model, the newest checkpoint trained only on data from before the window. {direction}. "
-        "A cross at the foot marks a window in which the active model's score is undefined."
-    )
-    figures = {}
-    for metric, higher in metrics.items():
-        data = [trace for number, run in enumerate(runs) for trace in _active_traces(run, number, runs, metric)]
-        data += _baseline_traces(runs, metric)
-        text = caption.format(direction=direction(higher).capitalize())
-        figures[metric] = figure(
-            data,
-            text,
-            xaxis=axis("time of the data (UTC)", type="date"),
-            yaxis=axis(f"{metric} ({direction(higher)})"),
-            yaxis2={"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True},
-        )
+    figures = {metric: _curve(runs, metric, higher) for metric, higher in metrics.items()}
     return Chart(id="score-over-time", title="How well each model did over time", figures=figures, height=420)
 
 
-def _active_traces(run: Run, number: int, runs: Sequence[Run], metric: str) -> list[dict[str, Any]]:
+def _curve(runs: Sequence[Run], metric: str, higher_is_better: bool) -> Figure:
+    traces = [part for number in range(len(runs)) for part in _active_traces(runs, number, metric)]
+    caption = (
+        "Each point is the score on one window of time (half-open: its start belongs to it, its end does not), at the "
+        "window's middle. Solid: the active model, the newest checkpoint trained only on data from before the window. "
+        f"{direction(higher_is_better).capitalize()}. A cross at the foot marks a window in which the active model's "
+        "score is undefined."
+    )
+    return figure(
+        traces + _baseline_traces(runs, metric),
+        caption,
+        xaxis=time_axis(),
+        yaxis=axis(f"{metric} ({direction(higher_is_better)})"),
+        yaxis2=dict(HIDDEN_AXIS),
+    )
+
+
+def _active_traces(runs: Sequence[Run], number: int, metric: str) -> list[Trace]:
     """The line of a run's active model, and crosses where it has no score."""
-    name = escape(run_names(runs)[number]) if len(runs) > 1 else "active model"
-    table = run.composite
-    table = table[(table["model"] == "active") & (table["metric"] == metric) & table["checkpoint"].notna()]
-    line = _line(table, name, metric)
-    line |= {"line": {"color": colour_of(number), "width": 2.5}, "legendgroup": f"run{number}"}
-    line |= {"marker": {"color": colour_of(number), "size": 7, "symbol": _SYMBOLS[number % len(_SYMBOLS)]}}
-    traces = [line]
+    name = run_names(runs)[number] if len(runs) > 1 else "active model"
+    table = _scores(runs[number], "active", metric)
+    table = table[table["checkpoint"].notna()]
+    colour = colour_of(number)
+    line = _line(table, name, metric) | {
+        "mode": "lines+markers",
+        "line": {"color": colour, "width": 2.5},
+        "marker": {"color": colour, "size": 7, "symbol": symbol_of(number)},
+    }
     lost = table[table["value"].isna()]
-    if len(lost):
-        texts = [f"{name}<br>{w}<br>{escape(metric)} {UNDEFINED}: {escape(str(r))}" for w, r in zip(_windows(lost), lost["reason"], strict=True)]  # fmt: skip
-        marker = {"symbol": "x-thin", "size": 9, "line": {"width": 2, "color": colour_of(number)}, "color": colour_of(number)}  # fmt: skip
-        traces.append(
-            {"type": "scatter", "mode": "markers", "x": _middles(lost), "y": [0.03 + 0.04 * number] * len(lost), "yaxis": "y2",
-             "text": texts, "hovertemplate": "%{text}<extra></extra>", "marker": marker, "name": f"{name}: {UNDEFINED}",
-             "showlegend": False}
-        )  # fmt: skip
-    return traces
+    if lost.empty:
+        return [line]
+    reasons = zip(windows_of(lost), lost["reason"], strict=True)
+    texts = [said(name, window, f"{metric} {UNDEFINED}: {reason}") for window, reason in reasons]
+    mark = {"symbol": "x-thin", "size": 9, "color": colour, "line": {"width": 2, "color": colour}}
+    height = [0.03 + 0.04 * number] * len(lost)
+    crosses = trace(
+        "markers", f"{name}: {UNDEFINED}", _middles(lost), height, text=texts, marker=mark, yaxis="y2", showlegend=False
+    )
+    return [line, crosses]
 
 
-def _baseline_traces(runs: Sequence[Run], metric: str) -> list[dict[str, Any]]:
+def _baseline_traces(runs: Sequence[Run], metric: str) -> list[Trace]:
     """The baselines' lines; one that is the same in several runs is drawn once."""
-    traces: list[dict[str, Any]] = []
+    traces: list[Trace] = []
     firsts = first_checkpoints(runs)
     for number in firsts:
-        name = escape(first_checkpoint_name(run_names(runs)[number], alone=len(firsts) == 1))
+        name = first_checkpoint_name(run_names(runs)[number], alone=len(firsts) == 1)
         colour = colour_of(number) if len(firsts) > 1 else "$ink"
-        traces.append(_baseline_line(runs[number], "never-retrained", metric, name) | _dashed(colour, "dash"))
+        line = _line(_scores(runs[number], "never-retrained", metric), name, metric)
+        traces.append(line | _dashed(colour, "dash"))
     drawn: set[Any] = set()
     for run in runs:
         for place, model in enumerate(guesses(run)):
-            line = _baseline_line(run, model, metric, MODEL_NAMES.get(model, escape(model)))
+            line = _line(_scores(run, model, metric), MODEL_NAMES.get(model, model), metric)
             same = (model, tuple(line["x"]), tuple(line["y"]))
             if same not in drawn and any(y is not None for y in line["y"]):
                 traces.append(line | _dashed("$quiet", _DASHES[place % len(_DASHES)]))
@@ -144,29 +118,23 @@ def _baseline_traces(runs: Sequence[Run], metric: str) -> list[dict[str, Any]]:
     return traces
 
 
-def _baseline_line(run: Run, model: str, metric: str, name: str) -> dict[str, Any]:
+def _scores(run: Run, model: str, metric: str) -> "pd.DataFrame":
     table = run.composite
-    return _line(table[(table["model"] == model) & (table["metric"] == metric)], name, metric)
+    return table[(table["model"] == model) & (table["metric"] == metric)]
 
 
-def _dashed(colour: str, dash: str) -> dict[str, Any]:
-    return {"mode": "lines", "line": {"color": colour, "width": 1.5, "dash": dash}}
-
-
-def _line(table: "pd.DataFrame", name: str, metric: str) -> dict[str, Any]:
-    """A line over windows; ``name`` is escaped already."""
+def _line(table: "pd.DataFrame", name: str, metric: str) -> Trace:
+    """A line over windows, with the checkpoint behind each point."""
+    rows = zip(windows_of(table), table["round"], table["value"], strict=True)
     texts = [
-        f"{name}<br>{window}{'' if is_missing(number) else f'<br>checkpoint of round {number}'}<br>{escape(metric)} {score_text(value)}"
-        for window, number, value in zip(_windows(table), table["round"], table["value"], strict=True)
+        said(name, window, "" if is_missing(n) else f"checkpoint of round {n}", f"{metric} {score_text(value)}")
+        for window, n, value in rows
     ]
-    return {
-        "type": "scatter", "mode": "lines+markers", "name": name, "x": _middles(table), "y": numbers(table["value"]), "text": texts,
-        "hovertemplate": "%{text}<extra></extra>", "connectgaps": False,
-    }  # fmt: skip
+    return trace("lines", name, _middles(table), numbers(table["value"]), text=texts, connectgaps=False)
 
 
-def _windows(table: "pd.DataFrame") -> list[str]:
-    return [window_text(start, end) for start, end in zip(table["start"], table["end"], strict=True)]
+def _dashed(colour: str, dash: str) -> Trace:
+    return {"line": {"color": colour, "width": 1.5, "dash": dash}}
 
 
 def _middles(table: "pd.DataFrame") -> list[str | None]:
@@ -180,62 +148,61 @@ def score_against_cost(comparison: Comparison) -> Chart:
 
 
 def _score_cost_figure(comparison: Comparison, metric: str, cost: str) -> Figure:
-    table = comparison.table[comparison.table["rounds"] > 0]
-    front = comparison.front(metric, cost)[comparison.table["rounds"] > 0]
-    ids = [run.id for run in comparison.runs]
-    data: list[dict[str, Any]] = [_front_line(table[front], metric, cost)]
-    for (_, row), best in zip(table.iterrows(), front, strict=True):
-        number = ids.index(row["run"])
-        name, is_run = escape(row["name"]), row["kind"] == "run"
-        shown = duration_text(row[cost]) if cost == "retraining_seconds" else f"{row[cost]:,}"
-        mark = "<br>on the Pareto front" if best else ""
-        text = f"{name}<br>{escape(metric)} {score_text(row[metric])}<br>{escape(COSTS[cost])}: {shown}{mark}"
-        symbol = _SYMBOLS[number % len(_SYMBOLS)] + ("" if is_run else "-open")
-        data.append(
-            {"type": "scatter", "mode": "markers", "name": name, "x": numbers([row[cost]]), "y": numbers([row[metric]]),
-             "text": [text], "hovertemplate": "%{text}<extra></extra>",
-             "marker": {"size": 14, "symbol": symbol, "color": colour_of(number), "line": {"width": 2, "color": colour_of(number)}}}
-        )  # fmt: skip
+    trained = comparison.table["rounds"] > 0
+    table, front = comparison.table[trained], comparison.front(metric, cost)[trained]
+    rows = zip(table.to_dict("records"), front, strict=True)
+    points = [_point(comparison, row, (metric, cost), on_front=bool(best)) for row, best in rows]
     higher = comparison.metrics[metric]
     caption = (
-        f"Mean {metric} of the active model ({direction(higher)}) against {_COST_WORDS[cost]}. Hollow: the run's first checkpoint, never "
-        f"retrained. The dashed line joins the Pareto front: for those no other costs less and scores as well, or scores better for as little."
+        f"Mean {metric} of the active model ({direction(higher)}) against {_COST_WORDS[cost]}. Hollow: a run's first "
+        "checkpoint, never retrained. The dashed line joins the Pareto front: nothing else is at least as good as its "
+        "points in both score and cost, and better in one."
     )
     return figure(
-        data, caption, xaxis=axis(COSTS[cost], rangemode="tozero"), yaxis=axis(f"mean {metric} ({direction(higher)})")
+        [_front_line(table[front], metric, cost), *points],
+        caption,
+        xaxis=axis(COSTS[cost], rangemode="tozero"),
+        yaxis=axis(f"mean {metric} ({direction(higher)})"),
     )
 
 
-def _front_line(front: "pd.DataFrame", metric: str, cost: str) -> dict[str, Any]:
+def _point(comparison: Comparison, row: Mapping[Any, Any], what: tuple[str, str], *, on_front: bool) -> Trace:
+    metric, cost = what
+    number = [run.id for run in comparison.runs].index(row["run"])
+    spent = duration_text(row[cost]) if cost == "retraining_seconds" else f"{row[cost]:,}"
+    mark = "on the Pareto front" if on_front else ""
+    text = said(row["name"], f"{metric} {score_text(row[metric])}", f"{COSTS[cost]}: {spent}", mark)
+    colour, hollow = colour_of(number), "" if row["kind"] == "run" else "-open"
+    style = {"size": 14, "symbol": symbol_of(number) + hollow, "color": colour, "line": {"width": 2, "color": colour}}
+    return trace("markers", row["name"], numbers([row[cost]]), numbers([row[metric]]), text=[text], marker=style)
+
+
+def _front_line(front: "pd.DataFrame", metric: str, cost: str) -> Trace:
     front = front.sort_values([cost, metric])
-    return {
-        "type": "scatter", "mode": "lines", "name": "Pareto front", "x": numbers(front[cost]), "y": numbers(front[metric]),
-        "line": {"color": "$quiet", "dash": "dash", "width": 1.5}, "hoverinfo": "skip",
-    }  # fmt: skip
+    return trace("lines", "Pareto front", numbers(front[cost]), numbers(front[metric])) | _dashed("$quiet", "dash")
 
 
 def firings(runs: Sequence[Run]) -> Chart:
     """When each run retrained, on the time axis of the data."""
     names = run_names(runs)
-    data = []
-    for number, run in enumerate(runs):
-        rounds, name = run.rounds, escape(names[number])
+    traces = []
+    for number, (run, name) in enumerate(zip(runs, names, strict=True)):
+        rows = [row for row in rows_of(run.rounds) if not is_missing(row.end_time)]
         texts = [
-            f"{name}<br>round {row.round}, after {row.end_time:%Y-%m-%d %H:%M}<br>{whole_text(row.num_samples, 'new sample')}"
-            for row in rows_of(rounds)
+            said(
+                name,
+                f"round {row.round}, on data up to {row.end_time:%Y-%m-%d %H:%M}",
+                whole_text(row.num_samples, "new sample"),
+            )
+            for row in rows
         ]
-        data.append(
-            {"type": "scatter", "mode": "markers", "name": name, "x": iso(rounds["end_time"]), "y": [name] * len(rounds), "text": texts,
-             "hovertemplate": "%{text}<extra></extra>", "showlegend": False,
-             "marker": {"size": 11, "symbol": _SYMBOLS[number % len(_SYMBOLS)], "color": colour_of(number)}}
-        )  # fmt: skip
+        marker = {"size": 11, "symbol": symbol_of(number), "color": colour_of(number)}
+        moments = iso(row.end_time for row in rows)
+        traces.append(
+            trace("markers", name, moments, [str(number)] * len(rows), text=texts, marker=marker, showlegend=False)
+        )
     caption = "Each mark is one training, placed at the end of the data that it could see; one row for each run."
-    layout = {"xaxis": axis("time of the data (UTC)", type="date"), "yaxis": {"type": "category", "autorange": "reversed", "automargin": True, "categoryorder": "array", "categoryarray": [escape(n) for n in names]}}  # fmt: skip
-    return Chart(id="firings", title="When each run retrained", figures={"*": figure(data, caption, **layout)}, height=130 + 36 * len(runs))  # fmt: skip
-
-
-def day_density(counts: Float64s, starts: "pd.Series[Any]", ends: "pd.Series[Any]") -> Float64s:
-    """Samples per day of stretches of time, ``[n]``; NaN for an empty stretch."""
-    days = (ends - starts).dt.total_seconds().to_numpy(dtype=float) / 86_400
-    density: Float64s = np.divide(counts, days, out=np.full(len(days), np.nan), where=days > 0)
-    return density
+    places = [str(number) for number in range(len(runs))]
+    rows_axis = categories("", places, autorange="reversed", tickvals=places, ticktext=[said(name) for name in names])
+    shown = figure(traces, caption, xaxis=time_axis(), yaxis=rows_axis)
+    return Chart(id="firings", title="When each run retrained", figures={"*": shown}, height=130 + 36 * len(runs))

@@ -28,7 +28,9 @@ Place = tuple[int, int]
 def pareto_front(
     costs: Iterable[float], scores: Iterable[float], *, higher_is_better: bool = True
 ) -> npt.NDArray[np.bool_]:
-    """Which points no other beats, ``[n]``: none is as good in cost and score and better in one. Undefined points never are.
+    """Which points no other beats, ``[n]``: none is as good in cost and score and better in one.
+
+    Points with an undefined score are never among them.
 
     >>> pareto_front([1, 2, 3, 3], [0.6, 0.7, 0.7, float("nan")]).tolist()
     [True, True, False, False]
@@ -46,11 +48,11 @@ def pareto_front(
 class Comparison:
     """A row a run, then the baselines' rows.
 
-    ``table`` has: name (unique), kind (``run`` or ``baseline``), run (its id; of a baseline, the run that it belongs to), model, status,
-    rounds, samples_trained, seconds_<station>, seconds, retraining_seconds, for each metric ``<metric>`` (mean of the active model) and
-    ``<metric> trained``, for each metric ``<metric> windows`` (how many are in the mean), and front (whether no other row beats it on the
-    headline metric and retraining_seconds). Means go over the windows that every run has and where each run's active model has a
-    score; ``notes`` says where that leaves something out.
+    ``table`` has: name (unique), kind (``run`` or ``baseline``), run (its id; of a baseline, the run that it belongs to),
+    model, status, rounds, samples_trained, seconds_<station>, seconds, retraining_seconds; for each metric ``<metric>``
+    (mean of the active model), ``<metric> trained`` and ``<metric> windows`` (how many are in the mean); and front (whether
+    no other row beats it on the headline metric and retraining_seconds). Means go over the windows that every run has and
+    where each run's active model has a score; ``notes`` says where that leaves something out.
     """
 
     runs: Sequence[Run]
@@ -64,7 +66,7 @@ class Comparison:
         return next(iter(self.metrics), None)
 
     def front(self, metric: str, cost: str = "retraining_seconds") -> npt.NDArray[np.bool_]:
-        """Which rows lie on the Pareto front of a metric against one of ``COSTS``, ``[row]``. Rows that were never trained do not count."""
+        """Which rows lie on the Pareto front of a metric against one of ``COSTS``, ``[row]``; guesses do not count."""
         trained = self.table["rounds"].to_numpy() > 0
         scores = self.table[metric].where(trained)
         return pareto_front(self.table[cost], scores, higher_is_better=self.metrics[metric])
@@ -114,7 +116,18 @@ def compare(runs: Sequence[Run] | Run) -> Comparison:
     rows = [_run_row(run, name, shared) for run, name in zip(runs, names, strict=True)]
     rows += _baseline_rows(runs, names, shared)
     stations = [f"seconds_{station}" for station in STATIONS]
-    columns = ["name", "kind", "run", "model", "status", "rounds", "samples_trained", *stations, "seconds", "retraining_seconds"]  # fmt: skip
+    columns = [
+        "name",
+        "kind",
+        "run",
+        "model",
+        "status",
+        "rounds",
+        "samples_trained",
+        *stations,
+        "seconds",
+        "retraining_seconds",
+    ]
     scores = [column for m in metrics for column in (m, f"{m} trained", f"{m} windows")]
     table = pd.DataFrame(rows, columns=[*columns, *scores])
     comparison = Comparison(runs, table, metrics, _notes(runs, names, shared))

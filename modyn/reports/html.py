@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from modyn.errors import RunError
-from modyn.reports.charts import Chart, firings, score_against_cost, score_over_time
+from modyn.reports.charts import firings, score_against_cost, score_over_time
 from modyn.reports.compare import COSTS, Comparison, compare
+from modyn.reports.drawing import Chart, colour_of
 from modyn.reports.run_charts import run_charts
 from modyn.reports.summary import CAUTION, findings, front_sentence, headline, policies
 from modyn.reports.words import (
@@ -45,7 +46,10 @@ MAX_WARNINGS = 50
 
 
 def write_html(runs: Sequence[Run] | Run, path: str | Path) -> Path:
-    """Write the report of one or several runs and return its path. Raises RunError if there is none, or no place to write."""
+    """Write the report of one or several runs and return its path.
+
+    Raises RunError if there is no run, or the path cannot be written.
+    """
     content = report_html(runs).encode()
     path = Path(path).absolute()
     try:
@@ -62,6 +66,9 @@ def report_html(runs: Sequence[Run] | Run) -> str:
     charts = _overview(comparison)
     of_runs = [run_charts(run, number) for number, run in enumerate(comparison.runs)]
     every = [*charts, *(chart for made in of_runs for chart in made)]
+    abouts = [
+        _about(run, n, of_runs[n], str(comparison.table["name"].iloc[n])) for n, run in enumerate(comparison.runs)
+    ]
     plotly, script = _plotly(), _text("report.js")
     return _template().render(
         title=headline(comparison.runs),
@@ -72,14 +79,14 @@ def report_html(runs: Sequence[Run] | Run) -> str:
         summaries={m: _summary(comparison, m) for m in comparison.metrics},
         caution=CAUTION,
         charts=charts,
-        runs=[_about(run, n, made, comparison) for n, (run, made) in enumerate(zip(comparison.runs, of_runs, strict=True))],
+        runs=abouts,
         style=_raw(_text("report.css")),
         data=_raw(_as_json({chart.id: chart.figures for chart in every})),
         plotly=_raw(plotly),
         script=_raw(script),
         policy=_raw(_content_security(plotly, script)),
         UNDEFINED=UNDEFINED,
-    )  # fmt: skip
+    )
 
 
 def _summary(comparison: Comparison, metric: str) -> dict[str, Any]:
@@ -97,13 +104,13 @@ def _overview(comparison: Comparison) -> list[Chart]:
     return charts
 
 
-def _about(run: Run, number: int, charts: Sequence[Chart], comparison: Comparison) -> dict[str, Any]:
+def _about(run: Run, number: int, charts: Sequence[Chart], name: str) -> dict[str, Any]:
     """What the page says of one run."""
     warnings = [_warning(row.round, row.message) for row in rows_of(run.warnings)]
     return {
         "number": number,
-        "name": comparison.table["name"].iloc[number],
-        "colour": f"run{number % 6}",
+        "name": name,
+        "colour": colour_of(number).removeprefix("$"),
         "status": run.status,
         "says": SAYS.get(run.status, ""),
         "why": run.why,
@@ -122,25 +129,30 @@ def _facts(run: Run) -> dict[str, str]:
     """What was run, on what, when; only what the journal has."""
     started, rounds = run.started, run.rounds
     first = next(iter(run.log.events("run-started")), None)
-    version = started.get("dataset_version")
+    num_samples, first_step, memory = started.get("num_samples"), rounds["first_step_s"], rounds["peak_memory_bytes"]
     facts = {
         "run": run.id,
         "status": run.status,
         "policies": policies(run) if started else "",
-        "dataset": f"{started['dataset']}" + (f", version {version}" if version is not None else "") if started.get("dataset") else "",
-        "samples": f"{started['num_samples']:,}" if isinstance(started.get("num_samples"), int) else "",
+        "dataset": _dataset(started),
+        "samples": "" if num_samples is None else f"{num_samples:,}",
         "stream": _stream(started),
         "trainings": count_text(run.num_rounds, "finished round"),
         "retraining": duration_text(run.retraining_seconds),
         "all stations": duration_text(run.seconds),
-        "to first step": f"median {duration_text(float(rounds['first_step_s'].median()))}" if rounds["first_step_s"].notna().any() else "",
+        "to first step": f"median {duration_text(float(first_step.median()))}" if first_step.notna().any() else "",
         "devices": ", ".join(sorted({str(d) for d in rounds["device"].dropna()})),
-        "peak memory": size_text(float(rounds["peak_memory_bytes"].max())) if rounds["peak_memory_bytes"].notna().any() else "",
+        "peak memory": size_text(float(memory.max())) if memory.notna().any() else "",
         "seed": "" if started.get("seed") is None else str(started["seed"]),
         "git commit": str(started.get("git") or "none recorded"),
-        "started": "" if first is None else _moment(first.at),
-    }  # fmt: skip
+        "started": "" if first is None else f"{to_datetime(first.at):%Y-%m-%d %H:%M:%S} UTC",
+    }
     return {name: text for name, text in facts.items() if text}
+
+
+def _dataset(started: Mapping[str, Any]) -> str:
+    name, version = started.get("dataset"), started.get("dataset_version")
+    return ", ".join(part for part in (name or "", "" if version is None else f"version {version}") if part)
 
 
 def _stream(started: Mapping[str, Any]) -> str:
@@ -148,23 +160,17 @@ def _stream(started: Mapping[str, Any]) -> str:
     return span_text(to_datetime(borders[0]), to_datetime(borders[1])) if borders and None not in borders else ""
 
 
-def _moment(at: int) -> str:
-    return f"{to_datetime(at):%Y-%m-%d %H:%M:%S} UTC"
-
-
 def _warning(number: Any, message: str) -> str:
     return message if is_missing(number) else f"round {number}: {message}"
 
 
 def _scores(run: Run) -> list[dict[str, str]]:
-    """The run's own mean scores, a row a model and a column a metric, with how many windows each mean goes over."""
+    """The run's own mean scores, a row a model and a column a metric; it says where windows are left out of a mean."""
     rows: dict[str, dict[str, str]] = {}
     for row in rows_of(run.scores):
-        every = row.num_windows + row.num_undefined
-        over = f"{row.num_windows} of {every}" if row.num_undefined else f"{every}"
         cells = rows.setdefault(row.model, {"model": MODEL_NAMES.get(row.model, row.model)})
-        cells[row.metric] = score_text(row.mean)
-        cells[f"{row.metric} windows"] = over
+        over = f" ({row.num_windows} of {row.num_windows + row.num_undefined} windows)"
+        cells[row.metric] = score_text(row.mean) + (over if row.num_windows and row.num_undefined else "")
     return list(rows.values())
 
 
@@ -213,7 +219,10 @@ def _as_json(value: Any) -> str:
 def _content_security(*scripts: str) -> str:
     """A policy under which the page can load nothing at all and runs these scripts only."""
     hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
-    return f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; font-src data:; base-uri 'none'; form-action 'none'"  # fmt: skip
+    return (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; "
+        "form-action 'none'"
+    )
 
 
 def _raw(text: str) -> "Markup":

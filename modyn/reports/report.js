@@ -28,18 +28,27 @@
     return figures[metric + "|" + chosen("cost")] || figures[metric] || figures["*"] || Object.values(figures)[0];
   }
 
+  function thin(axis, most) {
+    if (!axis.tickvals || !axis.ticktext.some(text => text.length > 5)) return;
+    const step = Math.ceil(axis.tickvals.length / most);
+    for (const list of ["tickvals", "ticktext"]) axis[list] = axis[list].filter((_, place) => place % step === 0);
+  }
+
   function layoutOf(given, box, colours) {
     const line = style.getPropertyValue("--line").trim();
     const narrow = box.clientWidth < 560;
     const layout = painted(given, colours, "");
     for (const name of Object.keys(layout).filter(n => /^[xy]axis/.test(n))) {
-      layout[name] = Object.assign({ gridcolor: line, zerolinecolor: line, linecolor: line, automargin: true, fixedrange: !fine.matches, tickfont: { size: 12 } }, layout[name]);
+      const axis = { gridcolor: line, zerolinecolor: line, linecolor: line, fixedrange: !fine.matches, tickfont: { size: 12 } };
+      Object.assign(axis, name[0] === "y" ? { automargin: true } : { tickangle: 0 }, name[0] === "x" && narrow ? { nticks: 4 } : {});
+      layout[name] = Object.assign(axis, layout[name]);
+      if (narrow && name[0] === "x") thin(layout[name], 3);
     }
     const entries = figureOf(box.dataset.chart).data.filter(t => t.name && t.showlegend !== false && t.type !== "heatmap").length;
     const extra = narrow ? 22 * Math.max(0, Math.min(entries, 10) - 2) : 0;
     return Object.assign({
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", height: Number(box.dataset.height) + extra, autosize: true,
-      font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: colours.$ink }, margin: { l: narrow ? 44 : 60, r: 12, t: 12, b: 44 },
+      font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: colours.$ink }, margin: { l: narrow ? 44 : 60, r: narrow ? 20 : 12, t: 12, b: 52 },
       hovermode: "closest", hoverlabel: { bgcolor: dark.matches ? "#2a323a" : "#ffffff", bordercolor: line, font: { color: colours.$ink }, align: "left" },
       showlegend: true, legend: { orientation: "h", yanchor: "bottom", y: 1.02, x: 0, xanchor: "left", itemsizing: "constant" },
       dragmode: fine.matches ? "zoom" : false,

@@ -14,8 +14,8 @@ from modyn.run import COMPOSITES, Run
 MIN_WINDOWS = 3
 """With fewer windows no difference is called one."""
 CAUTION = (
-    "The numbers come from one execution of each run with one seed. Neighbouring windows are alike, so their differences are not independent "
-    "of each other: repeat with other seeds before relying on small ones."
+    "The numbers come from one execution of each run with one seed. Neighbouring windows are alike, so their differences "
+    "are not independent of each other: repeat with other seeds before relying on small ones."
 )
 
 
@@ -41,7 +41,7 @@ def findings(comparison: Comparison, metric: str) -> list[Finding]:
 
 
 def summary(comparison: Comparison, metric: str | None = None) -> str:
-    """The findings on a metric (by default the first one), the Pareto front if there are several runs, and a caution; a line each."""
+    """The findings on a metric (by default the first), the Pareto front of several runs, and a caution; a line each."""
     metric = metric or comparison.headline
     if metric is None:
         return "Nothing was evaluated, so there are no scores to report."
@@ -50,9 +50,10 @@ def summary(comparison: Comparison, metric: str | None = None) -> str:
 
 
 def run_sentence(run: Run, metric: str, *, higher_is_better: bool, brief: bool = False) -> str:
-    """What one run scored against its first checkpoint and against guessing, and at what cost; it goes on after the run's name.
+    """What one run scored against its first checkpoint and against guessing, at what cost; it follows the run's name.
 
-    Each comparison goes over the windows in which both models have a score. ``brief`` says of guesses only those that do as well.
+    Each comparison goes over the windows in which both models have a score. ``brief`` leaves out the guesses that the
+    model beats, and how many windows are undefined.
     """
     cost = f"{count_text(run.num_rounds, 'training')} in {duration_text(run.retraining_seconds)}"
     active = places(run, "active", metric)
@@ -61,7 +62,8 @@ def run_sentence(run: Run, metric: str, *, higher_is_better: bool, brief: bool =
     if not active:
         return f"has no defined {metric} in any window that its active model served, after {cost}."
     if run.num_rounds == 1:
-        worth = f"trained once, in {duration_text(run.retraining_seconds)}, and scored a mean {metric} of {_mean(active)} over {count_text(len(active), 'window')}."
+        scored = f"scored a mean {metric} of {_mean(active)} over {count_text(len(active), 'window')}"
+        worth = f"trained once, in {duration_text(run.retraining_seconds)}, and {scored}."
     else:
         worth = _worth(active, places(run, "never-retrained", metric), metric, cost, higher_is_better)
     undefined = len(run.active_windows) - len(active)
@@ -82,10 +84,12 @@ def _worth(active: Mapping[Place, float], never: Mapping[Place, float], metric: 
     """The active model against the first checkpoint, on the windows where both have a score."""
     shared = sorted(set(active) & set(never))
     if not shared:
-        return f"scored a mean {metric} of {_mean(active)} over {count_text(len(active), 'window')} with {cost}; its first checkpoint was not evaluated there."  # fmt: skip
+        scored = f"scored a mean {metric} of {_mean(active)} over {count_text(len(active), 'window')}"
+        return f"{scored} with {cost}; its first checkpoint has no score there."
     now, before = (np.array([scores[w] for w in shared]) for scores in (active, never))
     gain = (now - before) if higher else (before - now)
-    moved = f"mean {metric} from {score_text(before.mean())} (its first checkpoint, never retrained) to {score_text(now.mean())}"
+    first, last = score_text(before.mean()), score_text(now.mean())
+    moved = f"mean {metric} from {first} (its first checkpoint, never retrained) to {last}"
     tally = f"better in {int((gain > 0).sum())} of {count_text(len(shared), 'window')}"
     if len(shared) < MIN_WINDOWS:
         verdict = (
@@ -101,7 +105,7 @@ def _worth(active: Mapping[Place, float], never: Mapping[Place, float], metric: 
 
 
 def is_clear(gain: "np.ndarray[Any, Any]") -> bool:
-    """Whether a mean of differences lies more than two of its standard errors from zero (windows taken as independent)."""
+    """Whether a mean of differences lies more than two standard errors from zero, windows taken as independent."""
     return bool(abs(gain.mean()) > 2 * gain.std(ddof=1) / sqrt(len(gain)))
 
 
@@ -128,9 +132,10 @@ def front_sentence(comparison: Comparison, metric: str) -> str:
     on_front, judged = comparison.front(metric), (table["kind"] == "run") & table[metric].notna()
     front, beaten = (", ".join(table["name"][mask]) for mask in (judged & on_front, judged & ~on_front))
     if not judged.any():
-        return f"The runs have no window in which all of them have a defined {metric}, so they are not set against each other."
+        return f"There is no window in which all runs have a defined {metric}, so they are not set against each other."
     count = int(table[f"{metric} windows"].iloc[0])
-    text = f"Over the {count_text(count, 'window')} that all share, of {metric} against {COSTS['retraining_seconds']}, on the Pareto front: {front or 'none of the runs'}."
+    where = f"Over the {count_text(count, 'window')} that all share"
+    text = f"{where}, on the Pareto front of {metric} against {COSTS['retraining_seconds']}: {front or 'none of the runs'}."
     return text + (f" Beaten (something else is at least as good for no more seconds): {beaten}." if beaten else "")
 
 
@@ -140,4 +145,5 @@ def _mean(scores: Mapping[Place, float]) -> str:
 
 def headline(runs: Sequence[Run]) -> str:
     """The page's title."""
-    return f"{runs[0].name}: what retraining was worth" if len(runs) == 1 else f"{len(runs)} runs compared: what retraining was worth"  # fmt: skip
+    subject = runs[0].name if len(runs) == 1 else f"{len(runs)} runs compared"
+    return f"{subject}: what retraining was worth"

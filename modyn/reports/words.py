@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 UNDEFINED = "undefined"
 MODEL_NAMES = {
     "active": "active model",
-    "trained": "newest model trained",
+    "trained": "trained model (the next one)",
     "never-retrained": "first checkpoint, never retrained",
     "majority-class": "majority class",
     "mean-label": "mean label",
@@ -34,12 +34,14 @@ def score_text(value: float | None) -> str:
 def duration_text(seconds: float | None) -> str:
     """A duration in the unit that suits it.
 
-    >>> [duration_text(s) for s in (0.0123, 4.21, 38.4, 250.0, 7300.0)]
-    ['12 ms', '4.2 s', '38 s', '4 min 10 s', '2 h 1 min']
+    >>> [duration_text(s) for s in (0.0, 0.0002, 0.0123, 4.21, 38.4, 250.0, 7300.0)]
+    ['0 s', '< 1 ms', '12 ms', '4.2 s', '38 s', '4 min 10 s', '2 h 1 min']
     """
     if seconds is None or seconds != seconds:
         return UNDEFINED
-    if seconds < 1:
+    if seconds < 0.001:
+        return "< 1 ms" if seconds else "0 s"
+    if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 9.95:
         return f"{seconds:.1f} s"
@@ -94,29 +96,33 @@ def span_text(start: datetime, end: datetime) -> str:
 
 
 def policy_text(document: Any) -> str:
-    """A policy as the pipeline file has it, in one short line.
+    """A policy as a resolved pipeline has it, in one short line, less the options that are null, zero, off or empty.
 
     >>> policy_text({"every": {"interval": "30d", "start": None}}), policy_text("all")
     ('every (interval 30d)', 'all')
-    >>> policy_text({"uniform": {"budget": "25%", "history": {"last": 2}}})
+    >>> policy_text({"uniform": {"budget": "25%", "history": {"last": 2, "time": None}, "warmup_rounds": 0}})
     'uniform (budget 25%, history last 2)'
     """
     if not isinstance(document, Mapping):
         return _value_text(document)
     parts = []
     for name, options in document.items():
-        given = {k: v for k, v in options.items() if v is not None} if isinstance(options, Mapping) else options
-        inner = ", ".join(f"{k} {_value_text(v)}" for k, v in given.items()) if isinstance(given, Mapping) else given
-        parts.append(f"{name} ({inner})" if inner else str(name))
+        given = options.items() if isinstance(options, Mapping) else [("", options)]
+        texts = [f"{key} {_value_text(value)}".strip() for key, value in given if not _is_off(value)]
+        parts.append(f"{name} ({', '.join(texts)})" if texts else str(name))
     return ", ".join(parts)
+
+
+def _is_off(value: Any) -> bool:
+    return all(map(_is_off, value.values())) if isinstance(value, Mapping) else not value
 
 
 def _value_text(value: Any) -> str:
     if isinstance(value, Mapping):
-        return " ".join(f"{k} {_value_text(v)}".strip() for k, v in value.items() if v is not None)
+        return " ".join(f"{k} {_value_text(v)}".strip() for k, v in value.items() if not _is_off(v))
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "[" + ", ".join(map(_value_text, value)) + "]"
-    return "" if value is None else str(value)
+    return "on" if value is True else "" if value is None else str(value)
 
 
 def rows_of(table: "pd.DataFrame") -> list[Any]:

@@ -26,7 +26,7 @@ SIDEWAYS = {
     "policy": {"errors"},
     "config": {"workspace"},
     "runlog": {"workspace"},
-    "run": {"runlog"},
+    "run": {"runlog", "reports"},  # Run.report() imports reports when it is called, not before
     "drift": {"config"},
     "pipeline": {"stations", "checks", "simulate"},
     "checks": {"stations", "pipeline"},

@@ -14,9 +14,17 @@ JAN = 1_356_998_400_000_000  # 2013-01-01 UTC, in microseconds
 
 
 class Journal:
-    """Writes one run's events as the loop does: windows of 30 days, a round trained at the end of each of the first ones."""
+    """Writes one run's events as the loop does: windows of 30 days, a round at the end of each of the first ones."""
 
-    def __init__(self, runs: Path, name: str = "flights", *, num_windows: int = 4, metrics: Sequence[tuple[str, bool]] = (("accuracy", True),), pipeline: Mapping[str, Any] | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        runs: Path,
+        name: str = "flights",
+        *,
+        num_windows: int = 4,
+        metrics: Sequence[tuple[str, bool]] = (("accuracy", True),),
+        pipeline: Mapping[str, Any] | None = None,
+    ) -> None:
         self.log = RunLog.create(runs, name)
         self.name = name
         self.metrics = list(metrics)
@@ -48,7 +56,15 @@ class Journal:
         )
         self.log.append("windows", windows=self.windows)
 
-    def round(self, number: int, *, seconds: float = 2.0, labels: Mapping[str, int] | None = None, finish: bool = True, scores: Mapping[str, float | None] | None = None) -> str:  # fmt: skip
+    def round(
+        self,
+        number: int,
+        *,
+        seconds: float = 2.0,
+        labels: Mapping[str, int] | None = None,
+        finish: bool = True,
+        scores: Mapping[str, float | None] | None = None,
+    ) -> str:
         """One round, trained on the window of its number; its checkpoint is ``<run>-c<number>``."""
         log, window = self.log, self.windows[number]
         checkpoint = f"{log.run_id}-c{number}"
@@ -56,20 +72,65 @@ class Journal:
         times = {"start_time": window["start"], "end_time": window["end"]}
         log.append("round-started", round=number, trigger="every", num_samples=100, **span, **times)
         counts = labels or {"0": 60, "1": 40}
-        log.append("selected", round=number, selector="all", num_candidates=100 * (number + 1), num_selected=100, oldest=JAN, newest=window["end"] - 1, labels=counts, new_share=1 / (number + 1))  # fmt: skip
+        log.append(
+            "selected",
+            round=number,
+            selector="all",
+            num_candidates=100 * (number + 1),
+            num_selected=100,
+            oldest=JAN,
+            newest=window["end"] - 1,
+            labels=counts,
+            new_share=1 / (number + 1),
+        )
         log.append("cost", round=number, station="select", seconds=0.1, num_samples=100)
         for epoch in range(2):
-            log.append("epoch", round=number, epoch=epoch, loss=0.7 - 0.01 * number - 0.1 * epoch, num_samples=100, samples_per_s=5e4, seconds={"wait": 0.1, "forward": 0.2})  # fmt: skip
-        log.append("trained", round=number, parent=None, num_samples=200, num_steps=4, loss=0.6, device="cpu", peak_memory_bytes=1 << 20, first_step_s=0.01)  # fmt: skip
+            log.append(
+                "epoch",
+                round=number,
+                epoch=epoch,
+                loss=0.7 - 0.01 * number - 0.1 * epoch,
+                num_samples=100,
+                samples_per_s=5e4,
+                seconds={"wait": 0.1, "forward": 0.2},
+            )
+        log.append(
+            "trained",
+            round=number,
+            parent=None,
+            num_samples=200,
+            num_steps=4,
+            loss=0.6,
+            device="cpu",
+            peak_memory_bytes=1 << 20,
+            first_step_s=0.01,
+        )
         log.append("cost", round=number, station="train", seconds=seconds, num_samples=200)
         log.append("stored", round=number, checkpoint=checkpoint, size_bytes=4096)
         log.append("cost", round=number, station="store", seconds=0.05, num_samples=0)
         log.append("cost", round=number, station="evaluate", seconds=0.5, num_samples=400)
         if finish:
-            log.append("round-finished", round=number, checkpoint=checkpoint, end_key=span["end_key"], data_until=window["end"], trigger_state={}, costs={"select": 0.1, "train": seconds, "store": 0.05, "evaluate": 0.5}, scores=scores or {})  # fmt: skip
+            log.append(
+                "round-finished",
+                round=number,
+                checkpoint=checkpoint,
+                end_key=span["end_key"],
+                data_until=window["end"],
+                trigger_state={},
+                costs={"select": 0.1, "train": seconds, "store": 0.05, "evaluate": 0.5},
+                scores=scores or {},
+            )
         return checkpoint
 
-    def evaluated(self, checkpoint: str | None, values: Mapping[str, Sequence[float | None]], *, baseline: str | None = None, round: int | None = None, reason: str = "only one class") -> None:  # noqa: A002  # fmt: skip
+    def evaluated(
+        self,
+        checkpoint: str | None,
+        values: Mapping[str, Sequence[float | None]],
+        *,
+        baseline: str | None = None,
+        round: int | None = None,  # noqa: A002
+        reason: str = "only one class",
+    ) -> None:
         scores = [
             {"window": w, "metric": m, "value": v, "reason": reason if v is None else None}
             for m, column in values.items()
@@ -94,7 +155,7 @@ class Journal:
 def small_run(runs: Path, name: str = "flights", *, gain: float = 0.1, seconds: float = 2.0) -> Run:
     """Four windows, three rounds, accuracy; window 2 has one class only for every model.
 
-    active = -, .6, undefined, .6 + 2 gain; never retrained = -, .6, undefined, .6; majority class = .5 everywhere but window 0.
+    active = -, .6, undefined, .6 + 2 gain; never retrained = -, .6, undefined, .6; majority class = -, .5, .5, .5.
     """
     journal = Journal(runs, name)
     checkpoints = []
@@ -108,8 +169,18 @@ def small_run(runs: Path, name: str = "flights", *, gain: float = 0.1, seconds: 
     return journal.finish(3)
 
 
-def long_run(runs: Path, name: str = "flights", *, seed: int = 0, num_rounds: int = 12, metrics: Sequence[tuple[str, bool]] = (("roc-auc", True), ("accuracy", True), ("log-loss", False)), decay: float = 0.004, every: int = 1, drift: bool = False) -> Run:  # fmt: skip
-    """A run of many rounds with scores that decay as checkpoints age; with ``drift`` it logs a drift trigger's numbers too."""
+def long_run(
+    runs: Path,
+    name: str = "flights",
+    *,
+    seed: int = 0,
+    num_rounds: int = 12,
+    metrics: Sequence[tuple[str, bool]] = (("roc-auc", True), ("accuracy", True), ("log-loss", False)),
+    decay: float = 0.004,
+    every: int = 1,
+    drift: bool = False,
+) -> Run:
+    """A run of many rounds with scores that decay as checkpoints age; ``drift`` logs a drift trigger's numbers too."""
     rng = np.random.default_rng(seed)
     trigger = {"drift": {"metrics": {"mmd": {}}}} if drift else {"every": {"interval": f"{30 * every}d"}}
     document = {"trigger": trigger, "selector": {"uniform": {"budget": "25%"}} if seed % 2 else "all"}

@@ -18,7 +18,9 @@ points = st.lists(st.tuples(st.integers(0, 5), st.one_of(st.integers(0, 5), st.j
 
 
 @given(points)
-def test_a_point_is_on_the_front_unless_another_is_as_good_in_both_and_better_in_one(pairs: list[tuple[int, float]]) -> None:  # fmt: skip
+def test_a_point_is_on_the_front_unless_another_is_as_good_in_both_and_better_in_one(
+    pairs: list[tuple[int, float]],
+) -> None:
     front = pareto_front([c for c, _ in pairs], [s for _, s in pairs])
     for (cost, score), on_front in zip(pairs, front, strict=True):
         beaten = any(c <= cost and s >= score and (c < cost or s > score) for c, s in pairs)
@@ -75,7 +77,9 @@ def test_baselines_are_averaged_over_the_same_windows_as_the_runs(tmp_path: Path
 
 
 def test_the_front_leaves_out_the_costlier_and_worse_run(tmp_path: Path) -> None:
-    comparison = compare([small_run(tmp_path, "good", gain=0.1, seconds=1.0), small_run(tmp_path, "bad", gain=0.05, seconds=5.0)])  # fmt: skip
+    comparison = compare(
+        [small_run(tmp_path, "good", gain=0.1, seconds=1.0), small_run(tmp_path, "bad", gain=0.05, seconds=5.0)]
+    )
     front = comparison.table.set_index("name")["front"]
     assert front["good"]
     assert not front["bad"]
