@@ -152,17 +152,18 @@ class Pipeline(Options):
         return copy.deepcopy(self)
 
     @classmethod
-    def schema(cls) -> dict[str, Any]:
+    def file_schema(cls) -> dict[str, Any]:
         """The JSON schema of pipeline files, for editors."""
         return json_schema(cls)
 
 
 def _loop(stations: "Stations") -> None:
     """The whole system: follow the stream, train when the trigger says so, tell it what came of it."""
-    trigger, selector = stations.pipeline.trigger, stations.pipeline.selector
+    trigger = stations.pipeline.trigger
     for batch in stations.stream():
         for end in stations.firings(trigger, batch):
-            window, candidates = stations.open_round(end, selector.history)
+            selector = stations.pipeline.selector.for_round(stations.round)
+            window, candidates = stations.open_round(end, selector)
             selection = stations.select(selector, candidates)
             fitted = stations.train(selection)
             checkpoint = stations.store(fitted, window, selection)

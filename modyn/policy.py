@@ -380,7 +380,7 @@ def _spell_default(cls: type[BaseModel], name: str) -> str:
     default = cls.model_fields[name].get_default(call_default_factory=True, validated_data={})
     try:
         written = cls.model_construct(**{name: default}).model_dump(mode="json", include={name}, warnings=False)[name]
-    except ValueError:
+    except (ValueError, KeyError):
         written = default
     return describe_value(written)
 

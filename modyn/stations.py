@@ -20,7 +20,7 @@ from modyn.evaluation.evaluator import Evaluator
 from modyn.models.store import ModelStore
 from modyn.policy import name_of
 from modyn.runlog import Event, RunLog
-from modyn.selectors import History, Selector, stored
+from modyn.selectors import Selector, stored
 from modyn.selectors.describe import describe
 from modyn.selectors.usage import Usage
 from modyn.training.trainer import Fitted, Trainer
@@ -147,9 +147,14 @@ class Stations:
                 return
             yield int(batch.keys[position]) + 1 if position >= 0 else int(batch.keys[0])
 
-    def open_round(self, end: int, history: History) -> tuple[Window, Candidates]:
+    @property
+    def round(self) -> int:
+        """The number of the round that is open, or would be opened next."""
+        return len(self.checkpoints)
+
+    def open_round(self, end: int, selector: Selector) -> tuple[Window, Candidates]:
         """A round's window of keys ``[cursor, end)`` and the candidates for it."""
-        number, window = len(self.checkpoints), Window(self.cursor, end)
+        number, window = self.round, Window(self.cursor, end)
         seen = self.samples[: int(np.searchsorted(self.samples.keys, end))]
         arrived = seen.timestamps[int(np.searchsorted(seen.keys, self.cursor)) :]
         self._costs = {}
@@ -166,26 +171,23 @@ class Stations:
         self._cost("trigger", self._trigger_seconds, len(arrived))
         self._trigger_seconds = 0.0
         with self._timed("select", len(seen)):
-            return window, self.usage.candidates(seen, history, end_key=end)
+            columns = self.dataset.reader(selector.columns).read(seen.keys) if selector.columns else None
+            return window, self.usage.candidates(seen, selector.history, end_key=end, columns=columns)
 
     # The steps of a round --------------------------------------------------------------------------------------------
 
     def select(self, selector: Selector, candidates: Candidates) -> Selection:
-        """What the selector chooses, or every candidate in its warm-up rounds."""
+        """What the selector chooses of the candidates."""
         number = candidates.round
         with self._timed("select", len(candidates)):
-            if number < selector.warmup_rounds:
-                selection = Selection(candidates.keys)
-            else:
-                rng = np.random.default_rng([self.pipeline.seed, number])
-                selection = selector.select(candidates, selector.size(len(candidates)), {}, rng)
+            selection = selector.choose(candidates, {}, seed=self.pipeline.seed)
         self.log.append("selected", round=number, selector=name_of(type(selector)), **describe(candidates, selection))
         self.log.write_file(f"selections/{number}.arrow", stored.to_bytes(selection))
         return selection
 
     def train(self, selection: Selection) -> Fitted:
         """Fit the model to the selection, from scratch or from the checkpoint before. Raises TrainingError."""
-        number, (parent, start) = len(self.checkpoints), self._start()
+        number, (parent, start) = self.round, self._start()
         if not len(selection):
             raise DataError(f"round {number}: nothing was selected, so there is nothing to train on")
         waited = self.clock() - self._fired_at
@@ -216,7 +218,7 @@ class Stations:
 
     def store(self, fitted: Fitted, window: Window, selection: Selection) -> Checkpoint:
         """Keep the fitted weights with their lineage."""
-        number = len(self.checkpoints)
+        number = self.round
         last = int(np.searchsorted(self.samples.keys, window.end))
         parent, _ = self._start()
         with self._timed("store", len(selection)):
@@ -301,13 +303,13 @@ class Stations:
     @contextmanager
     def _timed(self, station: str, num_samples: int) -> Iterator[None]:
         before = self.clock()
-        self.log.progress(station, round=len(self.checkpoints))
+        self.log.progress(station, round=self.round)
         yield
         self._cost(station, self.clock() - before, num_samples)
 
     def _cost(self, station: str, seconds: float, num_samples: int) -> None:
         self._costs[station] = self._costs.get(station, 0.0) + seconds
-        self.log.append("cost", round=len(self.checkpoints), station=station, seconds=seconds, num_samples=num_samples)
+        self.log.append("cost", round=self.round, station=station, seconds=seconds, num_samples=num_samples)
 
     def _score(
         self, checkpoint: Checkpoint, weights: Any, windows: list[int] | None
@@ -357,7 +359,9 @@ class Stations:
 
     def _log_composite(self, *, round: int | None = None) -> None:  # noqa: A002
         ids = np.array([*(c.id for c in self.checkpoints), None], dtype=object)
-        self.log.append("composite", round=round, **{name: ids[rows].tolist() for name, rows in self._composite().items()})
+        self.log.append(
+            "composite", round=round, **{name: ids[rows].tolist() for name, rows in self._composite().items()}
+        )
 
 
 def streamed(dataset: Dataset, pipeline: "Pipeline") -> Samples:

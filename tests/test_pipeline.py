@@ -37,7 +37,9 @@ def results_of(log: RunLog) -> list[object]:
     return found
 
 
-def test_a_run_trains_at_each_firing_and_scores_every_checkpoint_on_every_window(pipeline_file: Write, stream: Workspace) -> None:
+def test_a_run_trains_at_each_firing_and_scores_every_checkpoint_on_every_window(
+    pipeline_file: Write, stream: Workspace
+) -> None:
     run = modyn.Pipeline.load(pipeline_file()).run()
     assert run.status == "finished"
     assert run.rounds["num_samples"].tolist() == [200] * 5
@@ -57,7 +59,9 @@ def test_each_checkpoint_knows_its_lineage(pipeline_file: Write, stream: Workspa
     assert set(ModelStore(stream).weights(kept[0].id))
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_seed_gives_others(pipeline_file: Write, stream: Workspace) -> None:
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_gives_others(
+    pipeline_file: Write, stream: Workspace
+) -> None:
     path = pipeline_file()
     first, second = modyn.Pipeline.load(path).run(), modyn.Pipeline.load(path).run()
     other = modyn.Pipeline.load(path, ["seed=8"]).run()
@@ -78,7 +82,9 @@ def test_a_selection_is_what_was_trained_on(pipeline_file: Write, stream: Worksp
     folder = stream.runs / run.id / "selections"
     selections = [stored.read(folder / f"{n}.arrow") for n in range(5)]
     assert [len(s) for s in selections] == [50, 100, 100, 100, 100]
-    assert [(s.keys.min() >= 200 * (n - 1)) and (s.keys.max() < 200 * (n + 1)) for n, s in enumerate(selections)] == [True] * 5
+    assert [(s.keys.min() >= 200 * (n - 1)) and (s.keys.max() < 200 * (n + 1)) for n, s in enumerate(selections)] == [
+        True
+    ] * 5
 
 
 def test_a_warm_up_round_takes_everything(pipeline_file: Write, stream: Workspace) -> None:
@@ -90,7 +96,9 @@ def test_the_stream_can_be_limited_in_time(pipeline_file: Write, stream: Workspa
     path = pipeline_file(("seed: 7", "stream: {start: 1970-01-11, end: 1970-01-21}"))
     run = modyn.Pipeline.load(path).run()
     assert run.rounds["num_samples"].tolist() == [200]
-    with pytest.raises(ConfigError, match=r"stream: no sample of dataset 'drifting' lies between .*; it spans \[1970-01-01"):
+    with pytest.raises(
+        ConfigError, match=r"stream: no sample of dataset 'drifting' lies between .*; it spans \[1970-01-01"
+    ):
         modyn.Pipeline.load(path, ["stream.start=1980-01-01", "stream.end=null"]).run()
 
 
@@ -185,7 +193,9 @@ class Stop(Exception):
     pass
 
 
-@pytest.mark.parametrize("kind", ["round-started", "selected", "trained", "stored", "evaluated", "composite", "round-finished"])
+@pytest.mark.parametrize(
+    "kind", ["round-started", "selected", "trained", "stored", "evaluated", "composite", "round-finished"]
+)
 @pytest.mark.parametrize("start", ["scratch", "latest"])
 def test_a_run_cut_off_anywhere_goes_on_to_the_same_results(
     pipeline_file: Write, stream: Workspace, kind: str, start: str
@@ -205,7 +215,9 @@ def test_a_run_cut_off_anywhere_goes_on_to_the_same_results(
     assert results_of(RunLog.find(stream.runs, "cut-1")) == results_of(RunLog.find(stream.runs, whole.id))
 
 
-def test_samples_that_came_after_a_run_began_do_not_enter_it_when_it_goes_on(pipeline_file: Write, stream: Workspace) -> None:
+def test_samples_that_came_after_a_run_began_do_not_enter_it_when_it_goes_on(
+    pipeline_file: Write, stream: Workspace
+) -> None:
     path = pipeline_file()
 
     def stop(event: Event) -> None:
@@ -253,8 +265,12 @@ modyn.Pipeline.load(sys.argv[1]).run(name="killed", observers=[kill])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "number"), [("selected", 0), ("epoch", 2), ("stored", 3), ("cost", 1), ("round-finished", 4)])
-def test_a_run_killed_goes_on_to_the_same_results(pipeline_file: Write, stream: Workspace, kind: str, number: int) -> None:
+@pytest.mark.parametrize(
+    ("kind", "number"), [("selected", 0), ("epoch", 2), ("stored", 3), ("cost", 1), ("round-finished", 4)]
+)
+def test_a_run_killed_goes_on_to_the_same_results(
+    pipeline_file: Write, stream: Workspace, kind: str, number: int
+) -> None:
     path = pipeline_file()
     whole = modyn.Pipeline.load(path).run(name="whole")
     died = subprocess.run([sys.executable, "-c", KILL, str(path), kind, str(number)], env=os.environ, check=False)
@@ -278,7 +294,9 @@ def test_a_run_keeps_what_it_was_made_with(pipeline_file: Write, stream: Workspa
 def test_a_per_sample_parser_gives_the_same_scores_as_a_batch_parser(pipeline_file: Write, stream: Workspace) -> None:
     batch = modyn.Pipeline.load(pipeline_file()).run()
     each = modyn.Pipeline.load(
-        pipeline_file(("./parsers.py:features", "{per_sample: ./parsers.py:one}"), ("device: cpu", "device: cpu, workers: 0"))
+        pipeline_file(
+            ("./parsers.py:features", "{per_sample: ./parsers.py:one}"), ("device: cpu", "device: cpu, workers: 0")
+        )
     ).run()
     assert weights_of(stream, batch.id) == weights_of(stream, each.id)
 

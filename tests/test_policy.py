@@ -106,7 +106,7 @@ def test_the_json_schema_accepts_what_is_right_and_refuses_what_is_wrong() -> No
     jsonschema = pytest.importorskip("jsonschema")
     from modyn.pipeline import Pipeline
 
-    schema = Pipeline.schema()
+    schema = Pipeline.file_schema()
     checker = jsonschema.Draft202012Validator(schema)
     checker.check_schema(schema)
     right = {"name": "x", "dataset": "d", "parser": "./f.py:g", "model": "linear", "trigger": {"every": {"samples": 3}}}

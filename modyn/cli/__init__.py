@@ -13,6 +13,7 @@ from modyn.errors import ModynError
 from modyn.version import __version__
 
 app = typer.Typer(
+    add_completion=False,
     name="modyn",
     help="Train machine-learning models on dynamic datasets: when to retrain, on what, and how well it holds.",
     no_args_is_help=True,
@@ -39,11 +40,12 @@ def _options(
         Path | None,
         typer.Option(help="The folder that holds everything (default: $MODYN_WORKSPACE or ./modyn-workspace)."),
     ] = None,
-    traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error was raised.")] = False,
-    version: Annotated[
+    traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error was raised.")] = False,  # noqa: ARG001
+    version: Annotated[  # noqa: ARG001
         bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
     ] = False,
 ) -> None:
+    """``--traceback`` is read in ``main``, where errors end."""
     if workspace is not None:
         os.environ["MODYN_WORKSPACE"] = str(workspace)
 
@@ -72,9 +74,7 @@ def main() -> None:
 
 
 def _unexpected(error: Exception) -> None:
-    import click
-
-    if isinstance(error, click.ClickException):
+    if hasattr(error, "show") and hasattr(error, "exit_code"):  # click's usage errors, wherever typer keeps its click
         error.show()
         sys.exit(error.exit_code)
     if isinstance(error, OSError):

@@ -66,4 +66,4 @@ def schema() -> None:
     """Print the JSON schema of pipeline files, for editors."""
     from modyn.pipeline import Pipeline
 
-    print(json.dumps(Pipeline.schema(), indent=2))
+    print(json.dumps(Pipeline.file_schema(), indent=2))

@@ -112,7 +112,9 @@ def test_every_folder_lies_at_most_two_deep() -> None:
 
 def test_importing_modyn_loads_nothing_heavy() -> None:
     code = "import modyn, sys; print(*sorted({m.split('.')[0] for m in sys.modules}))"
-    loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    loaded = set(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    )
     assert not loaded & HEAVY
 
 
@@ -140,6 +142,9 @@ def test_nothing_is_unpickled_evaluated_or_run_in_a_shell() -> None:
             if isinstance(node, ast.Call):
                 text = ast.unparse(node)
                 called = ast.unparse(node.func)
-                if called in ("eval", "exec", "os.system", "torch.load", "pickle.load", "pickle.loads") or "shell=True" in text:
+                if (
+                    called in ("eval", "exec", "os.system", "torch.load", "pickle.load", "pickle.loads")
+                    or "shell=True" in text
+                ):
                     found.append(f"{path}: {text[:60]}")
     assert not found, refused

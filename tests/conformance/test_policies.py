@@ -11,7 +11,9 @@ from modyn.errors import ConfigError
 from modyn.policy import Policy
 
 EVERY = [
-    pytest.param(cls, id=f"{role}:{name}") for role, top in policy.roles().items() for name, cls in policy.policies(top).items()
+    pytest.param(cls, id=f"{role}:{name}")
+    for role, top in policy.roles().items()
+    for name, cls in policy.policies(top).items()
 ]
 
 

@@ -63,7 +63,9 @@ def test_firings_rise_and_lie_within_the_stream(document: Any, timestamps: Any) 
 @pytest.mark.parametrize("document", EXAMPLES, ids=str)
 @settings(max_examples=60, deadline=None)
 @given(timestamps=times | late, data=st.data())
-def test_its_state_taken_at_any_yield_goes_on_as_if_nothing_had_happened(document: Any, timestamps: Any, data: Any) -> None:
+def test_its_state_taken_at_any_yield_goes_on_as_if_nothing_had_happened(
+    document: Any, timestamps: Any, data: Any
+) -> None:
     samples = stream(timestamps)
     whole = firings(policy.build(Trigger, document), [samples])
     stop = data.draw(st.integers(0, len(whole)))

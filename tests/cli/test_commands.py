@@ -1,0 +1,199 @@
+"""The commands, as a user types them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from modyn.runlog import RunLog
+from modyn.workspace import Workspace
+
+Write = Callable[..., Path]
+Modyn = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def modyn(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Modyn:
+    """Runs a command line; gives its exit code and what it printed to each stream."""
+    from modyn.cli import main
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["modyn", *map(str, arguments)])
+        before = signal.getsignal(signal.SIGTERM)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        signal.signal(signal.SIGTERM, before)
+        printed = capsys.readouterr()
+        return int(ended.value.code or 0), printed.out, printed.err
+
+    return run
+
+
+def test_a_pipeline_is_checked_run_shown_reported_and_removed(
+    modyn: Modyn, pipeline_file: Write, stream: Workspace, tmp_path: Path
+) -> None:
+    path = pipeline_file()
+    code, out, _ = modyn("check", path)
+    assert code == 0
+    assert "dataset drifting: 1,000 samples over [1970-01-01 00:00" in out
+    code, out, _ = modyn("run", path, "--set", "training.epochs=1")
+    assert code == 0
+    assert "drifting-1 (drifting): finished, 5 rounds" in out
+    code, out, _ = modyn("run", path, "--name", "other", "--quiet", "--report", tmp_path / "r.html")
+    assert code == 0
+    assert f"Report: {tmp_path / 'r.html'}" in out
+    code, out, _ = modyn("runs", "ls")
+    assert out.index("other-1") < out.index("drifting-1")
+    code, out, _ = modyn("runs", "show", "drifting")
+    assert code == 0
+    assert "never-retrained" in out
+    code, out, _ = modyn("report", "drifting-1", "other-1", "-o", tmp_path / "both.html")
+    assert code == 0
+    assert (tmp_path / "both.html").stat().st_size < 8 * 2**20
+    code, out, _ = modyn("runs", "rm", "drifting-1", "--yes")
+    assert (code, out) == (0, "removed drifting-1\n")
+    assert not (stream.models / "drifting-1").exists()
+    code, _, err = modyn("runs", "show", "drifting-1")
+    assert code == 2
+    assert err.startswith("modyn: there is no run 'drifting-1'.")
+
+
+def test_several_pipelines_are_run_and_compared(modyn: Modyn, pipeline_file: Write, tmp_path: Path) -> None:
+    first = pipeline_file()
+    second = pipeline_file(
+        ("name: drifting", "name: once"), ("{every: {samples: 200}}", "{once: {samples: 200}}"), name="once.yaml"
+    )
+    code, out, _ = modyn("run", first, second, "--report", tmp_path / "r.html")
+    assert code == 0
+    assert "majority class" in out
+    assert "once-1" in out
+
+
+@pytest.mark.parametrize(
+    ("replaced", "message"),
+    [
+        (
+            ("trigger: {every", "trigger: {evry"),
+            "drifting.yaml:6: trigger.evry: no trigger is named 'evry'. Did you mean 'every'?",
+        ),
+        (
+            ("samples: 200", "samples: -1"),
+            "drifting.yaml:6: trigger.every.samples: input should be greater than 0; got -1",
+        ),
+        (("seed: 7", "sed: 7"), "no option is named 'sed' here. Did you mean 'seed'?"),
+        (("dataset: drifting", "dataset: nowhere"), "nowhere"),
+        (("./parsers.py", "./parser.py"), "there is no file"),
+        (("mlp: {inputs", "mpl: {inputs"), "Did you mean 'mlp'?"),
+        (("adamw", "adamww"), "Did you mean 'adamw'?"),
+        (("roc-auc", "rocauc"), "Did you mean 'roc-auc'?"),
+        (("inputs: 2", "inputs: 3"), "3"),
+    ],
+)
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_bad_input_is_one_clear_line_and_exit_code_2(
+    modyn: Modyn, pipeline_file: Write, command: str, replaced: tuple[str, str], message: str
+) -> None:
+    code, _, err = modyn(command, pipeline_file(replaced))
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err
+    assert err.startswith("modyn: ")
+    assert len(err.splitlines()) <= 2
+
+
+def test_a_missing_pipeline_file_is_told(modyn: Modyn, workspace: Workspace) -> None:
+    code, _, err = modyn("run", "nothing.yaml")
+    assert (code, err) == (2, "modyn: there is no file nothing.yaml.\n")
+
+
+def test_an_unknown_command_or_option_exits_2(modyn: Modyn) -> None:
+    assert modyn("rn")[0] == 2
+    assert modyn("run", "--nme", "x")[0] == 2
+
+
+def test_policies_are_listed_and_explained(modyn: Modyn) -> None:
+    code, out, _ = modyn("policies")
+    assert code == 0
+    assert {"trigger", "selector", "metric", "windows"} <= set(out.split())
+    code, out, _ = modyn("policies", "trigger", "every")
+    assert code == 0
+    assert ">>> list(Every(samples=4)" in out
+    assert "train each so many samples" in out
+    assert "BeforeValidator" not in out
+    code, _, err = modyn("policies", "triger")
+    assert code == 2
+    assert "Did you mean 'trigger'?" in err
+    code, _, err = modyn("policies", "trigger", "evry")
+    assert code == 2
+    assert "Did you mean 'every'?" in err
+
+
+def test_the_schema_is_json(modyn: Modyn) -> None:
+    code, out, _ = modyn("schema")
+    assert code == 0
+    assert json.loads(out)["title"] == "Pipeline"
+
+
+def test_a_starter_pipeline_fits_its_dataset_and_runs(modyn: Modyn, stream: Workspace) -> None:
+    code, out, _ = modyn("init", "drifting", "-o", "starter")
+    assert code == 0
+    assert "wrote starter/drifting.yaml" in out
+    code, out, err = modyn("check", "starter/drifting.yaml")
+    assert code == 0, err
+    code, out, err = modyn("run", "starter/drifting.yaml")
+    assert code == 0, err
+    code, _, err = modyn("init", "drifting", "-o", "starter")
+    assert code == 2
+    assert "exists already" in err
+
+
+def test_a_workspace_that_cannot_be_made_is_told(
+    modyn: Modyn, pipeline_file: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = pipeline_file()
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("MODYN_WORKSPACE", str(tmp_path / "file" / "space"))
+    code, _, err = modyn("run", path)
+    assert code == 2
+    assert "the workspace" in err
+    assert "cannot be used" in err
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_stops_cleanly_and_the_run_goes_on_later(
+    modyn: Modyn, pipeline_file: Write, stream: Workspace, sent: signal.Signals
+) -> None:
+    path = pipeline_file()
+    command = [
+        sys.executable,
+        "-c",
+        "from modyn.cli import main; main()",
+        "run",
+        str(path),
+        "--set",
+        "training.epochs=40",
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "round 1 " in line:
+            process.send_signal(sent)
+            break
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert RunLog.find(stream.runs, "drifting").status == "stopped"
+    code, out, _ = modyn("resume", "drifting", "--quiet")
+    assert code == 0
+    assert "finished, 5 rounds" in out
+
+
+def test_the_version_is_printed(modyn: Modyn) -> None:
+    code, out, _ = modyn("--version")
+    assert code == 0
+    assert out.startswith("modyn 0.")
