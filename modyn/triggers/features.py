@@ -1,0 +1,133 @@
+"""Which features of the samples a trigger looks at, each computed once for a (checkpoint, sample)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import BeforeValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
+from pydantic_core import core_schema
+
+from modyn.errors import ConfigError, TrainingError, did_you_mean
+from modyn.policy import Importable, describe_value
+from modyn.triggers import Features
+from modyn.types import Array, Int64s
+
+OF_THE_MODEL = frozenset({"embedding", "loss", "error", "prediction"})
+OF_THE_DATA = frozenset({"raw", "label"})
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of feature: a name that ``Features.get`` knows, or a user function of the raw features ``[n, d]`` to ``[n, k]``."""
+
+    name: str
+    function: Importable | None = None
+
+    @property
+    def needs_checkpoint(self) -> bool:
+        return self.name in OF_THE_MODEL
+
+    def compute(self, features: Features, keys: Int64s) -> Array:
+        """``[n, d]`` of the keys. Raises TrainingError if a user function fails or gives another number of rows."""
+        if self.function is None:
+            return _as_rows(features.get(self.name, keys))
+        function = self.function.load()
+        try:
+            found = _as_rows(np.asarray(function(features.get("raw", keys))))
+        except Exception as error:
+            raise TrainingError(
+                f"the trigger's features {self.name} failed: {type(error).__name__}: {error}"
+            ) from error
+        if len(found) != len(keys):
+            raise TrainingError(f"the trigger's features {self.name} gave {len(found)} rows for {len(keys)} samples")
+        return found
+
+    def __str__(self) -> str:
+        return self.name
+
+    @classmethod
+    def parse(cls, value: Any, base_dir: Path | None = None) -> "Kind":
+        """The kind of that name. Raises ValueError if there is none."""
+        if isinstance(value, cls):
+            return value
+        if not isinstance(value, str):
+            raise ValueError(f"must be the name of a kind of feature; got {describe_value(value)}")
+        if value in OF_THE_MODEL | OF_THE_DATA or (value.startswith("column:") and value != "column:"):
+            return cls(value)
+        if ":" in value:
+            return cls(value, Importable(value, base_dir))
+        known = sorted(OF_THE_MODEL | OF_THE_DATA)
+        raise ValueError(
+            f"no kind of feature is named '{value}'. {did_you_mean(value, known)} Others are column:NAME and ./file.py:function."
+        )
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        def validate(value: Any, info: ValidationInfo) -> "Kind":
+            return cls.parse(value, (info.context or {}).get("base_dir"))
+
+        return core_schema.with_info_plain_validator_function(
+            validate, serialization=core_schema.to_string_ser_schema()
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> Any:
+        return {"type": "string", "examples": sorted(OF_THE_MODEL | OF_THE_DATA)}
+
+
+Kinds = Annotated[
+    tuple[Kind, ...], BeforeValidator(lambda value: value if isinstance(value, list | tuple) else [value])
+]
+"""One kind of feature or a list of them, whose columns stand side by side."""
+
+
+class KeptFeatures:
+    """Features by key, computed for each (checkpoint, sample) once; those of a checkpoint before are forgotten."""
+
+    def __init__(self, kinds: tuple[Kind, ...]) -> None:
+        self.kinds = kinds
+        self._checkpoint: str | None = None
+        self._keys: Int64s = np.empty(0, np.int64)
+        self._rows: Array = np.empty((0, 0), np.float32)
+
+    @property
+    def needs_checkpoint(self) -> bool:
+        return any(kind.needs_checkpoint for kind in self.kinds)
+
+    def rows(self, features: Features, *groups: Int64s) -> list[Array]:
+        """``[n, d]`` for each group of keys. Only what is new is computed, and only what was asked for is kept."""
+        if self.needs_checkpoint and self._checkpoint != features.checkpoint:
+            self._keys, self._rows = self._keys[:0], self._rows[:0]
+        self._checkpoint = features.checkpoint
+        wanted = np.unique(np.concatenate(groups))
+        missing = wanted[~np.isin(wanted, self._keys, assume_unique=True)]
+        old = np.isin(self._keys, wanted, assume_unique=True)
+        keys, rows = self._keys[old], self._rows[old]
+        if len(missing):
+            found = self._compute(features, missing)
+            keys, rows = np.concatenate([keys, missing]), np.concatenate([rows, found]) if len(rows) else found
+            order = np.argsort(keys)
+            keys, rows = keys[order], rows[order]
+        self._keys, self._rows = keys, rows
+        return [rows[np.searchsorted(keys, group)] for group in groups]
+
+    def _compute(self, features: Features, keys: Int64s) -> Array:
+        columns = [kind.compute(features, keys) for kind in self.kinds]
+        return columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
+
+
+def bound_features(features: Features | None) -> Features:
+    """The features, once bound. Raises ConfigError if the trigger was given none."""
+    if features is None:
+        raise ConfigError(
+            "the trigger needs features of the samples: bind it to some first (modyn.triggers.memory_features)"
+        )
+    return features
+
+
+def _as_rows(values: Array) -> Array:
+    array = np.asarray(values)
+    if array.dtype not in (np.float32, np.float64):
+        array = array.astype(np.float64)
+    return array.reshape(len(array), int(np.prod(array.shape[1:], dtype=int)))

@@ -1,0 +1,53 @@
+"""Which columns or classes moved most between two windows."""
+
+from typing import Any
+
+import numpy as np
+
+from modyn.drift import complete
+from modyn.types import Array, Float64s
+
+MOST = 5
+
+
+def moved_most(reference: Array, current: Array, *, names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """The columns of ``[n, d]`` and ``[m, d]`` whose means moved most, in the reference's standard deviations; for labels the classes' shares.
+
+    >>> moved_most(np.array([[0.0, 1.0], [2.0, 1.0]]), np.array([[1.0, 3.0]]), names=("raw",))[0]
+    {'column': 1, 'before': 1.0, 'after': 3.0, 'by': 2.0}
+    """
+    if not len(reference) or not len(current):
+        return []
+    if names == ("label",) and reference.shape[1] == 1:
+        return _classes(reference[:, 0], current[:, 0])
+    reference, current = complete(reference, current)
+    before, after = reference.mean(axis=0, dtype=np.float64), current.mean(axis=0, dtype=np.float64)
+    spread = reference.std(axis=0, dtype=np.float64)
+    by = (after - before) / np.where(spread > 0, spread, 1.0)
+    return _largest("column", np.arange(len(by)), before, after, by)
+
+
+def _classes(reference: Array, current: Array) -> list[dict[str, Any]]:
+    reference, current = reference[np.isfinite(reference)], current[np.isfinite(current)]
+    classes = np.union1d(reference, current)
+    if not len(reference) or not len(current) or len(classes) > 1000:
+        return []
+    before, after = (
+        np.bincount(np.searchsorted(classes, labels), minlength=len(classes)) / len(labels)
+        for labels in (reference, current)
+    )
+    return _largest("class", classes, before, after, after - before)
+
+
+def _largest(what: str, names: Array, before: Float64s, after: Float64s, by: Float64s) -> list[dict[str, Any]]:
+    order = np.argsort(-np.abs(by), kind="stable")[:MOST]
+    return [
+        {
+            what: int(names[n]) if float(names[n]).is_integer() else float(names[n]),
+            "before": round(float(before[n]), 6),
+            "after": round(float(after[n]), 6),
+            "by": round(float(by[n]), 6),
+        }
+        for n in order
+        if by[n] != 0 and np.isfinite(by[n])
+    ]

@@ -1,0 +1,177 @@
+"""Train when a stream detector of the river library signals a change."""
+
+import base64
+import importlib
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field, PrivateAttr, model_validator
+
+from modyn.config import DurationOrZero
+from modyn.errors import ConfigError, MissingExtra, TrainingError
+from modyn.triggers import Trigger
+from modyn.triggers.every import Every
+from modyn.triggers.features import Kind, bound_features
+from modyn.triggers.labelled import Labelled
+from modyn.triggers.rhythm import Rhythm, fresh
+from modyn.types import Float64s, Round, Samples
+
+DETECTORS = {
+    "adwin": ("river.drift", "ADWIN", "Bifet and Gavaldà 2007"),
+    "ddm": ("river.drift.binary", "DDM", "Gama et al. 2004"),
+    "eddm": ("river.drift.binary", "EDDM", "Baena-García et al. 2006"),
+    "hddm-a": ("river.drift.binary", "HDDM_A", "Frías-Blanco et al. 2014"),
+    "hddm-w": ("river.drift.binary", "HDDM_W", "Frías-Blanco et al. 2014"),
+    "kswin": ("river.drift", "KSWIN", "Raab et al. 2020"),
+    "page-hinkley": ("river.drift", "PageHinkley", "Page 1954"),
+}
+"""Module and class in river, and the paper."""
+
+
+class StreamDetector(Trigger):
+    """Fires when a detector of the river library signals a change in a stream of numbers: the checkpoint's errors or losses, or a feature.
+
+    The numbers are fetched each ``check_every`` and given to the detector one by one; a change found among them fires at the check. After it, and after each
+    round if the numbers come from the checkpoint, the detector starts anew. ddm, eddm, hddm-a and hddm-w take errors only. Before there is a checkpoint that
+    the numbers need, the first check fires. Its state is the numbers since its start. It comes with: pip install 'modyn[stream]'.
+
+    Bifet and Gavaldà 2007 (adwin), Gama et al. 2004 (ddm), Baena-García et al. 2006 (eddm), Frías-Blanco et al. 2014 (hddm), Raab et al. 2020
+    (kswin), Page 1954 (page-hinkley); Montiel et al. 2021 (river).
+
+    >>> import numpy as np
+    >>> from modyn.triggers.memory_features import MemoryFeatures
+    >>> trigger = StreamDetector(detector="page-hinkley", of="raw", check_every=50, parameters={"threshold": 5.0})
+    >>> trigger.bind(MemoryFeatures(np.repeat([0.0, 1.0], 100)))
+    >>> list(trigger.update(Samples(np.arange(200), np.arange(200))))
+    [149]
+    """
+
+    detector: Literal["adwin", "ddm", "eddm", "hddm-a", "hddm-w", "kswin", "page-hinkley"] = Field(
+        "adwin", description="which detector"
+    )
+    of: Kind = Field(
+        Kind("error"), description="the stream of numbers: error, loss, column:NAME, or any kind of one column"
+    )
+    parameters: Mapping[str, float | int | bool] = Field(
+        default_factory=dict, description="the detector's own parameters, by river's names"
+    )
+    check_every: Rhythm = Field(
+        default_factory=lambda: Every(samples=100), description="samples or sample time between checks"
+    )
+    label_delay: DurationOrZero = Field(0, description="how long after its sample's time a label becomes known")
+    _beat: Every = PrivateAttr()
+    _waiting: Labelled = PrivateAttr()
+    _river: Any = PrivateAttr(default=None)
+    _fed: list[Float64s] = PrivateAttr(default_factory=list)
+    _last: tuple[int, int] = PrivateAttr(default=(-1, 0))
+
+    @model_validator(mode="after")
+    def _set_up(self) -> "StreamDetector":
+        if self.detector in ("ddm", "eddm", "hddm-a", "hddm-w") and self.of.name != "error":
+            raise ValueError(
+                f"{self.detector} takes a stream of errors (0 or 1); use of: error, or adwin, kswin or page-hinkley"
+            )
+        delay = self.label_delay if self.of.name in ("error", "loss", "label") else 0
+        self._beat, self._waiting = fresh(self.check_every), Labelled(delay)
+        return self
+
+    def _start(self) -> None:
+        """A detector that has seen nothing. Raises MissingExtra without river, ConfigError if it does not take the parameters."""
+        module, name, _ = DETECTORS[self.detector]
+        try:
+            cls = getattr(importlib.import_module(module), name)
+        except ImportError:
+            raise MissingExtra("river", extra="stream") from None
+        seed = {"seed": 0} if self.detector == "kswin" else {}
+        try:
+            self._river, self._fed = cls(**{**seed, **self.parameters}), []
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"trigger.stream-detector.parameters: {self.detector} does not take them: {error}"
+            ) from None
+
+    def update(self, batch: Samples) -> Iterator[int]:
+        start = 0
+        for position in self._beat.update(batch):
+            self._take(batch[start : position + 1])
+            start = position + 1
+            if self._check():
+                yield position
+        self._take(batch[start:])
+
+    def ahead(self, batch: Samples) -> int:
+        return self._beat.ahead(batch)
+
+    def _take(self, samples: Samples) -> None:
+        if len(samples):
+            self._waiting.append(samples)
+            self._last = int(samples.keys[-1]), int(samples.timestamps[-1])
+
+    def _check(self) -> bool:
+        features = bound_features(self._features)
+        if self.of.needs_checkpoint and features.checkpoint is None:
+            return self._noted(True, 0, reason="there is no checkpoint yet")
+        keys = self._waiting.due()
+        if not len(keys):
+            return self._noted(False, 0, reason="no new numbers")
+        rows = self.of.compute(features, keys)
+        if rows.shape[1] != 1:
+            raise TrainingError(
+                f"a stream detector takes one number a sample, and {self.of} has {rows.shape[1]} columns"
+            )
+        known = np.isfinite(rows[:, 0])
+        self._waiting.settled(keys[known])
+        values = rows[known, 0].astype(np.float64)
+        if self._river is None:
+            self._start()
+        fires = self._feed(values)
+        if fires:
+            self._river = None
+        return self._noted(fires, len(values), mean=float(values.mean()) if len(values) else None)
+
+    def _feed(self, values: Float64s) -> bool:
+        """Whether the detector signals a change among the values; it sees no more after one."""
+        self._fed.append(values)
+        for value in values.tolist():
+            self._river.update(value)
+            if self._river.drift_detected:
+                return True
+        return False
+
+    def _noted(self, fires: bool, num_samples: int, *, reason: str | None = None, mean: float | None = None) -> bool:
+        self.note(
+            trigger="stream-detector",
+            key=self._last[0],
+            timestamp=self._last[1],
+            fired=fires,
+            reason=reason,
+            detector=self.detector,
+            of=self.of.name,
+            score=mean,
+            num_samples=num_samples,
+        )
+        return fires
+
+    def inform(self, round: Round) -> None:  # noqa: A002
+        if self.of.needs_checkpoint:
+            self._river = None
+            self._waiting.inform(round)
+
+    def state_dict(self) -> dict[str, Any]:
+        fed = np.concatenate(self._fed) if self._river is not None and self._fed else None
+        return {
+            "beat": self._beat.state_dict(),
+            "waiting": self._waiting.state_dict(),
+            "fed": None if fed is None else base64.b85encode(zlib.compress(fed.astype("<f8").tobytes())).decode(),
+            "last": list(self._last),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._beat.load_state_dict(state["beat"])
+        self._waiting.load_state_dict(state["waiting"])
+        self._last, self._river = (state["last"][0], state["last"][1]), None
+        if state["fed"] is not None:
+            self._start()
+            self._feed(np.frombuffer(zlib.decompress(base64.b85decode(state["fed"])), "<f8"))
