@@ -1,22 +1,28 @@
-"""``modyn data ...``: fill datasets, look at them, follow their sources."""
+"""``modyn data ...``: fill datasets, look at them, follow their sources, delete from them."""
 
-from collections.abc import Callable, Sequence
+import json
+import signal
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 from rich.table import Table
 
 from modyn import config
+from modyn.cli.importing import ImportBar
 from modyn.datasets import Dataset
-from modyn.errors import ConfigError, ModynError
-from modyn.policy import build
-from modyn.sources import Added, Feed, FileSource, Source, add
+from modyn.errors import ConfigError, Damaged
+from modyn.policy import build, to_document
+from modyn.sources import Added, Feed, Source, add, ledger
 from modyn.sources.guess import guess_format
-from modyn.sources.intake import Progress
+from modyn.sources.retrying import retry as retry_
+from modyn.sources.times import now_us
+from modyn.types import Int64s, to_datetime
 from modyn.workspace import Workspace
 
 app = typer.Typer(
@@ -71,10 +77,10 @@ def add_(
     if extend:
         dataset = Dataset.open(workspace, name)
     else:
-        classes = source.classes
-        dataset = Dataset.create(workspace, name, label_classes=classes, storage="link" if link else "copy")
+        storage = "link" if link else "copy"
+        dataset = Dataset.create(workspace, name, label_classes=source.classes, storage=storage)
     try:
-        with _progress() as progress:
+        with ImportBar() as progress:
             added = add(dataset, source, progress=progress)
     except BaseException:
         if not extend and dataset.end_key == 0:
@@ -93,54 +99,329 @@ def _source(
         options["timestamp"] = timestamp
     options = config.override(config.Document(options), settings).data
     format_ = format_ or guess_format(path)
-    if ":" not in format_:
-        format_ = {"tsv": "csv", "webdataset": "tar", "feather": "arrow"}.get(format_, format_)
+    format_ = {"tsv": "csv", "webdataset": "tar", "feather": "arrow"}.get(format_, format_)
     if format_ == "memory":
         raise ConfigError("--format memory: tables in memory are added from Python, with modyn.sources.Memory")
     return build(Source, {format_: options}, base_dir=Path.cwd())  # type: ignore[type-abstract,unused-ignore]
 
 
+@app.command("show")
+def show(name: Name, as_json: Json = False) -> None:
+    """Show a dataset: size, time span, growth, labels, deleted share, shards, sources, samples set aside."""
+    workspace = Workspace()
+    dataset = Dataset.open(workspace, name)
+    summary = dataset.summary()
+    sources, num_bad = _ledger_of(dataset)
+    if as_json:
+        facts = {**asdict(summary), "sources": [to_document(s) for s in sources], "quarantined": num_bad}
+        typer.echo(json.dumps(facts, default=str, indent=2))
+        return
+    classes = dataset.label_classes
+    rows = {
+        "dataset": f"{summary.name}, version {summary.version}",
+        "samples": f"{summary.num_samples:,}",
+        "deleted": f"{summary.num_deleted:,} ({summary.deleted_share:.1%}) not yet purged"
+        if summary.num_deleted
+        else "none",
+        "set aside": f"{num_bad:,} (modyn data bad {name})" if num_bad else "none",
+        "time": _span(summary.first_time, summary.last_time),
+        "size": f"{_in_bytes(summary.num_bytes)} in {summary.num_shards} shards, {_STORED[summary.storage]}",
+        "retention": config.format_duration(summary.retention_us) if summary.retention_us else "for ever",
+        "label": ("class" if classes is not None else summary.label_type) or "none",
+        "sources": "\n".join(f"{_format_of(s)} {s.describe()}" for s in sources) or "none remembered",
+    }
+    console = Console(highlight=False)
+    console.print(_pairs(rows))
+    if summary.label_counts and len(summary.label_counts) <= 50:
+        console.print(_counted("label", [(str(k), n) for k, n in summary.label_counts.items()]))
+    if summary.growth:
+        console.print(_counted("day (UTC)", [(g.day, g.num_added) for g in summary.growth[-10:]], what="added"))
+    columns = Table(box=None, padding=(0, 2, 0, 0))
+    columns.add_column("column", header_style="dim")
+    columns.add_column("type", header_style="dim")
+    for column, kind in summary.columns.items():
+        columns.add_row(column, kind)
+    console.print(columns)
+
+
+_STORED = {"copy": "copied", "link": "linked in place"}
+
+
+def _ledger_of(dataset: Dataset) -> tuple[list[Source], int]:
+    ledger.prepare(dataset.workspace)
+    with dataset.workspace.transaction() as connection:
+        sources = [source for _, source in ledger.sources_of(connection, dataset.name)]
+        return sources, ledger.num_quarantined(connection, dataset.name)
+
+
+@app.command("watch")
+def watch(
+    name: Name,
+    settings: Settings = None,
+    interval: Annotated[
+        str, typer.Option(help="Look at least so often; local files are also taken when they change.")
+    ] = "2s",
+    once: Annotated[bool, typer.Option("--once", help="Look once and end.")] = False,
+) -> None:
+    """Follow a dataset's sources: take new files and new rows as they come, until ctrl-C. Nothing is taken twice."""
+    dataset = Dataset.open(Workspace(), name)
+    _redefine(dataset, settings or ())
+    feed = Feed(dataset)
+    seconds = _duration(interval) / 1e6
+    stop = threading.Event()
+    previous = signal.signal(signal.SIGINT, lambda *_: stop.set()) if not once else None
+    try:
+        for added in [feed.poll()] if once else feed.follow(interval_s=seconds, stop=stop):
+            if once or added.samples or added.quarantined or added.deleted or added.refused:
+                _report(name, added)
+            expired = dataset.expire(now_us())
+            if expired:
+                typer.echo(f"{name}: {expired:,} samples are older than its retention and were deleted")
+    finally:
+        if previous is not None:
+            signal.signal(signal.SIGINT, previous)
+
+
+def _redefine(dataset: Dataset, settings: Sequence[str]) -> Source | None:
+    """The dataset's one source with other options, which are remembered; None if none are given."""
+    if not settings:
+        return None
+    ledger.prepare(dataset.workspace)
+    with dataset.workspace.transaction() as connection:
+        sources = ledger.sources_of(connection, dataset.name)
+        if len(sources) != 1:
+            raise ConfigError(f"--set: dataset '{dataset.name}' has {len(sources)} sources, and could mean any")
+        number, source = sources[0]
+        document = to_document(source)
+        format_, options = (document, {}) if isinstance(document, str) else next(iter(document.items()))
+        changed = config.override(config.Document(options), settings).data
+        new = build(Source, {format_: changed}, base_dir=Path.cwd())  # type: ignore[type-abstract,unused-ignore]
+        ledger.redefine(connection, number, new)
+    return new
+
+
+@app.command("bad")
+def bad(
+    name: Name,
+    limit: Annotated[int, typer.Option(min=1, help="Show at most so many.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """List the samples that were set aside: file, row (the first is 1) and reason."""
+    dataset = Dataset.open(Workspace(), name)
+    ledger.prepare(dataset.workspace)
+    with dataset.workspace.transaction() as connection:
+        total = ledger.num_quarantined(connection, name)
+        found = ledger.quarantined(connection, name, limit=limit)
+    if as_json:
+        for q in found:
+            line = {
+                "file": q.path,
+                "row": q.bad.row + 1 if q.bad.row >= 0 else None,
+                "reason": q.bad.reason,
+                "value": q.bad.value,
+            }
+            typer.echo(json.dumps(line))
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("file", "row", "reason", "value"):
+        table.add_column(column, header_style="dim", justify="right" if column == "row" else "left", overflow="fold")
+    for q in found:
+        row = f"{q.bad.row + 1:,}" if q.bad.row >= 0 else "all"
+        table.add_row(q.path, row, q.bad.reason, "" if q.bad.value is None else repr(q.bad.value))
+    console = Console(highlight=False, markup=False)
+    if found:
+        console.print(table)
+    console.print(
+        f"{name}: {total:,} samples are set aside" + (f", the first {limit} are shown" if total > limit else "")
+    )
+
+
+@app.command("retry")
+def retry(name: Name, settings: Settings = None) -> None:
+    """Try the samples that were set aside again, with other options if given; usable ones are added."""
+    dataset = Dataset.open(Workspace(), name)
+    _redefine(dataset, settings or ())
+    retried = retry_(dataset)
+    for reason in dict.fromkeys(retried.reasons):
+        typer.echo(f"not tried: {reason}")
+    typer.echo(f"{name}: {retried}")
+
+
+@app.command("delete")
+def delete(
+    name: Name,
+    conditions: Annotated[
+        list[str] | None,
+        typer.Argument(help="Conditions that must all hold, such as 'label == 3' or 'time < 2013-02-01'."),
+    ] = None,
+    keys: Annotated[str | None, typer.Option(help="Keys and ranges of keys, such as 5,8,100-199.")] = None,
+    source_file: Annotated[str | None, typer.Option(help="All samples that came from this file.")] = None,
+    id_column: Annotated[str | None, typer.Option(help="The column in which --ids are looked for.")] = None,
+    ids: Annotated[str | None, typer.Option(help="Ids, with commas between; or @FILE with one a line.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete samples: in force at once for every later read. Earlier versions keep them until modyn data purge."""
+    dataset = Dataset.open(Workspace(), name)
+    found = _doomed(dataset, conditions or (), keys, source_file, id_column, ids)
+    if not len(found):
+        typer.echo(f"{name}: no live sample is meant")
+        return
+    if not yes:
+        typer.confirm(f"Delete {len(found):,} of {dataset.num_samples:,} samples of {name}?", abort=True)
+    typer.echo(f"{name}: {dataset.delete(found):,} samples deleted")
+
+
+def _doomed(
+    dataset: Dataset,
+    conditions: Sequence[str],
+    keys: str | None,
+    source_file: str | None,
+    id_column: str | None,
+    ids: str | None,
+) -> Int64s:
+    """The live keys that every way given to name them means."""
+    meant: list[Int64s] = []
+    if conditions:
+        meant.append(dataset.find(conditions))
+    if keys is not None:
+        meant.append(_parse_keys(keys))
+    if source_file is not None:
+        ledger.prepare(dataset.workspace)
+        with dataset.workspace.transaction() as connection:
+            meant.append(ledger.keys_from(connection, dataset.name, source_file))
+    if (ids is None) != (id_column is None):
+        raise ConfigError("--ids and --id-column go together")
+    if ids is not None and id_column is not None:
+        meant.append(dataset.find_ids(id_column, _parse_ids(ids)))
+    if not meant:
+        raise ConfigError("say which samples: conditions, --keys, --source-file, or --id-column with --ids")
+    found = dataset.samples().keys
+    for some in meant:
+        found = np.intersect1d(found, some)
+    return found
+
+
+def _parse_keys(text: str) -> Int64s:
+    parts = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()):
+            raise ConfigError(f"--keys: '{part.strip()}' is neither a key nor a range such as 100-199")
+        parts.append(np.arange(int(first), int(last or first) + 1, dtype=np.int64))
+    return np.concatenate(parts)
+
+
+def _parse_ids(text: str) -> list[str]:
+    if not text.startswith("@"):
+        return [part.strip() for part in text.split(",")]
+    try:
+        return [line.strip() for line in Path(text[1:]).read_text(encoding="utf-8").splitlines() if line.strip()]
+    except OSError as error:
+        raise ConfigError(f"--ids: {text[1:]} cannot be read: {error.strerror}") from None
+
+
+@app.command("retention")
+def retention(
+    name: Name,
+    duration: Annotated[
+        str, typer.Argument(help="How long samples are kept after their own time, such as 90d; or 'for-ever'.")
+    ],
+) -> None:
+    """Keep samples for so long: older ones are deleted now, and whenever the dataset is watched."""
+    dataset = Dataset.open(Workspace(), name)
+    dataset.set_retention(None if duration == "for-ever" else _duration(duration))
+    typer.echo(f"{name}: {dataset.expire(now_us()):,} samples deleted")
+
+
+@app.command("purge")
+def purge(name: Name, as_json: Json = False) -> None:
+    """Remove the bytes of deleted samples from the workspace for good, also from earlier versions, and print a receipt."""
+    ledger.prepare(Workspace())
+    receipt = Dataset.open(Workspace(), name).purge()
+    typer.echo(json.dumps(receipt.to_document(), indent=2) if as_json else str(receipt))
+
+
+@app.command("compact")
+def compact(name: Name) -> None:
+    """Merge small shards into big ones, so that reading is faster. Readers are not disturbed."""
+    typer.echo(f"{name}: {Dataset.open(Workspace(), name).compact():,} shards merged")
+
+
+@app.command("verify")
+def verify(name: Name) -> None:
+    """Read every byte of a dataset and compare checksums; exit with 2 if something is damaged."""
+    problems = Dataset.open(Workspace(), name).verify()
+    if problems:
+        raise Damaged("\n".join(problems))
+    typer.echo(f"{name}: everything is as it was written")
+
+
+@app.command("rm")
+def rm(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """Remove a dataset with everything that the workspace holds of it. Source and linked files stay."""
+    dataset = Dataset.open(Workspace(), name)
+    if not yes:
+        typer.confirm(f"Remove dataset {name} with {dataset.num_samples:,} samples?", abort=True)
+    Dataset.remove(Workspace(), name)
+    typer.echo(f"{name}: removed")
+
+
 def _report(name: str, added: Added) -> None:
     """One line that says what came, after one for each thing that did not."""
-    console = Console(soft_wrap=True, highlight=False, markup=False)
     if added.first_bad:
-        console.print(
-            f"{added.quarantined:,} samples are set aside; the first: {added.first_bad} (modyn data bad {name})"
-        )
+        typer.echo(f"set aside: {added.quarantined:,} samples; the first: {added.first_bad} (modyn data bad {name})")
     for message in added.refused:
-        console.print(f"not taken: {message}")
+        typer.echo(f"not taken: {message}")
     for path in added.waiting:
-        console.print(f"not taken yet: {path} is still being written (modyn data watch {name})")
-    console.print(f"{name}: {added}")
+        typer.echo(f"not taken yet: {path} is still being written (modyn data watch {name})")
+    typer.echo(f"{name}: {added}")
 
 
-class _progress:  # noqa: N801
-    """A live bar of an import, on a terminal only."""
+def _duration(text: str) -> int:
+    try:
+        return config.parse_duration(text)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
-    def __init__(self) -> None:
-        columns = [
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TimeRemainingColumn(),
-        ]
-        self.bar = Bar(
-            *columns, console=Console(stderr=True), transient=True, disable=not Console(stderr=True).is_terminal
-        )
-        self.task: TaskID | None = None
 
-    def __enter__(self) -> Callable[[Progress], None]:
-        self.bar.start()
-        self.task = self.bar.add_task("reading", total=None)
-        return self.show
+def _format_of(source: Source) -> str:
+    document = to_document(source)
+    return document if isinstance(document, str) else str(next(iter(document)))
 
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
 
-    def show(self, progress: Progress) -> None:
-        assert self.task is not None
-        words = f"{progress.samples:,} samples" + (f", {progress.quarantined:,} bad" if progress.quarantined else "")
-        self.bar.update(self.task, description=words, completed=progress.bytes_done, total=progress.bytes_total or None)
+def _span(first: int | None, last: int | None) -> str:
+    if first is None or last is None:
+        return "-"
+    return f"{to_datetime(first):%Y-%m-%d %H:%M:%S} to {to_datetime(last):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _in_bytes(size: int) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000  # type: ignore[assignment]
+    return f"{size:.1f} TB"
+
+
+def _pairs(rows: dict[str, str]) -> Table:
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    for name, text in rows.items():
+        table.add_row(name, text)
+    return table
+
+
+def _counted(name: str, rows: Sequence[tuple[str, int]], what: str = "samples") -> Table:
+    """Counts, with bars."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column(name, header_style="dim")
+    table.add_column(what, header_style="dim", justify="right")
+    table.add_column("")
+    most = max((n for _, n in rows), default=0) or 1
+    for label, count in rows:
+        table.add_row(label, f"{count:,}", "\u2588" * round(24 * count / most))
+    return table
 
 
 def _short(text: str, width: int) -> str:

@@ -132,6 +132,11 @@ class FileSource(Source):
     grows: ClassVar[bool] = False
     """Whether a file of this format may grow, so that only its new end is read."""
 
+    one_each: ClassVar[bool] = False
+    """Whether each file is one sample, so that many are read together."""
+    links: ClassVar[bool] = False
+    """Whether a dataset may leave the samples in the files and keep only where they are."""
+
     path: str = Field(
         description="a file, a folder, or a pattern such as data/*.csv; s3://bucket/folder with modyn[s3]"
     )
@@ -167,6 +172,14 @@ class FileSource(Source):
 
     def rows(self, file: File, start: Cursor, layout: Layout | None) -> Iterator[Rows]:
         """The rows of a file from ``start`` on, in pieces of some megabytes; ``layout`` holds the types of earlier ones."""
+        raise NotImplementedError
+
+    def together(self, files: Sequence[File], *, link: bool = False) -> Rows:
+        """The rows of files of one sample each; a row's number is its file's place in ``files``."""
+        raise NotImplementedError
+
+    def link_of(self, file: File, start: Cursor, times: int | None) -> dict[str, Any] | None:
+        """Where the rows of a file from ``start`` on lie, if they may be left there (``links``); None if there is none."""
         raise NotImplementedError
 
     def continues(self, file: File, start: Cursor) -> bool:

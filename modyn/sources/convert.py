@@ -93,9 +93,19 @@ def plain(column: pa.ChunkedArray | pa.Array, *, mend_text: bool = False) -> pa.
         array = pc.cast(array, pa.timestamp("us"), safe=False)
     elif (pa.types.is_integer(kind) or pa.types.is_boolean(kind)) and array.null_count:
         array = pc.cast(pc.cast(array, pa.int64(), safe=False), pa.float64(), safe=False)
+    elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        array = _fixed_size(array)
     elif mend_text and is_text(kind):
         array = _mended(array)
     return array
+
+
+def _fixed_size(array: pa.Array) -> pa.Array:
+    """Lists that are all equally long as lists of that size; others as they are."""
+    lengths = pc.unique(pc.list_value_length(array.drop_null())).to_pylist()
+    if len(lengths) != 1 or not lengths[0] or array.null_count:
+        return array
+    return pa.FixedSizeListArray.from_arrays(array.flatten(), lengths[0])
 
 
 def _mended(array: pa.Array) -> pa.Array:
@@ -114,3 +124,10 @@ def show(array: pa.Array, row: int) -> str:
     """One value as an error message shows it."""
     text = str(array[row].as_py())
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def promoted(kind: pa.DataType) -> pa.DataType:
+    """The type with whole numbers widened to floats, for columns of which only a part has been seen."""
+    if pa.types.is_integer(kind):
+        return pa.float64()
+    return pa.list_(promoted(kind.value_type)) if pa.types.is_list(kind) else kind

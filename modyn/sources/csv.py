@@ -172,8 +172,8 @@ class _Reader:
         self.source = source
         self.names = names
         self.delimiter = delimiter
-        texts = {source.timestamp, *source.label_columns, source.id} - {None}
-        self.types = {name: pa.string() for name in texts}
+        texts = [name for name in (source.timestamp, *source.label_columns) if name is not None]
+        self.types: dict[str, pa.DataType] = {name: pa.string() for name in texts}
         self.types |= {name: pa.type_for_alias(kind) for name, kind in source.types.items()}
         self.fixed = layout is not None
         if layout is not None:

@@ -8,7 +8,8 @@ from typing import Self
 
 from modyn.errors import DataError
 from modyn.sources import FileSource, Source, ledger
-from modyn.sources.intake import Added, Dataset, Intake, Progress
+from modyn.sources.added import Added, Dataset, Progress
+from modyn.sources.intake import Intake
 from modyn.sources.paths import anchored, is_local, open_file_system
 from modyn.sources.times import now_us
 

@@ -22,13 +22,13 @@ def guess_format(path: str) -> str:
     votes = Counter(_format_of(file.path, endings) for file in files)
     votes.pop(None, None)
     if not votes:
-        known = ", ".join(sorted({format_ for format_ in endings.values()}))
+        known = ", ".join(sorted(set(endings.values())))
         raise DataError(f"the format of {path} does not show in its name: say --format, one of {known}, ...")
     return votes.most_common(1)[0][0]  # type: ignore[return-value]
 
 
 def _endings() -> dict[str, str]:
-    found = {}
+    found: dict[str, str] = {}
     for name, cls in policies(Source).items():  # type: ignore[type-abstract,unused-ignore]
         if issubclass(cls, FileSource):
             found |= dict.fromkeys(cls.suffixes, name)

@@ -16,9 +16,9 @@ FORGOTTEN = np.uint64(0)
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
-def content_hashes(samples: Shaped) -> Hashes:
-    """``hashes[n]`` of payload, time and label together; equal rows have equal hashes, and none is 0."""
-    found = _mix(samples.timestamps.view(np.uint64))
+def content_hashes(samples: Shaped, *, with_time: bool) -> Hashes:
+    """``hashes[n]`` of payload, label and, if it belongs to the row, time together; equal rows have equal hashes; none is 0."""
+    found = _mix(samples.timestamps.astype(np.uint64) if with_time else np.zeros(len(samples), np.uint64))
     columns = [(name, one_array(samples.table[name])) for name in samples.table.column_names]
     if isinstance(samples.labels, pa.Array):
         columns.append(("", samples.labels))
@@ -41,7 +41,8 @@ def _of_array(array: pa.Array) -> Hashes:
         coded = array.dictionary_encode()
         texts = coded.dictionary.to_pylist()
         hashes = np.array([_of_bytes(t.encode() if isinstance(t, str) else t) for t in texts] + [0], np.uint64)
-        return hashes[np.asarray(coded.indices.fill_null(len(texts)))]
+        found: Hashes = hashes[np.asarray(coded.indices.fill_null(len(texts)))]
+        return found
     if pa.types.is_fixed_size_binary(array.type):
         flat = np.frombuffer(
             array.buffers()[1], np.uint8, len(array) * array.type.byte_width, array.offset * array.type.byte_width

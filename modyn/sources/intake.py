@@ -1,109 +1,26 @@
-"""Taking samples from one source into a dataset: what is new, in transactions that also write the ledger."""
+"""Taking samples from one source into a dataset: what is new, and nothing twice."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
 
 import numpy as np
-import pyarrow as pa
-import sqlalchemy as sa
 
-from modyn.errors import BadSample, DataError
+from modyn.errors import DataError
 from modyn.sources import FileSource, Source, ledger
-from modyn.sources.hashing import Hashes, column_hashes, content_hashes
-from modyn.sources.ledger import Extent, Known, Taken
-from modyn.sources.paths import find_files
+from modyn.sources.added import Added, Dataset, Progress, Writer
+from modyn.sources.changes import differences, past_of
+from modyn.sources.gathering import Gathering, Overtaken, Piece, nothing
+from modyn.sources.hashing import Hashes
+from modyn.sources.ledger import Extent, Taken
+from modyn.sources.paths import find_files, is_local
 from modyn.sources.plan import UNFINISHED, Plan, Settling, Task, compare
-from modyn.sources.rows import START, Bad, Cursor, File, Labels, Rows, Shaped
-from modyn.sources.shape import Layout, shape
-from modyn.sources.times import now_us, time_in_name
-from modyn.types import Int64s
-from modyn.workspace import Workspace
+from modyn.sources.rows import START, UNREADABLE, Bad, Cursor, File, Rows, Shaped, Unreachable
+from modyn.sources.times import now_us
+from modyn.types import Array
 
-BATCH = 64 << 20
-"""Bytes of samples that one transaction appends."""
-
-
-class Writer(Protocol):
-    """A transaction on a dataset."""
-
-    @property
-    def connection(self) -> sa.Connection: ...
-
-    def append(self, columns: Any, *, timestamps: Int64s, labels: Any) -> range: ...
-
-    def delete(self, keys: Int64s) -> Any: ...
-
-
-class Dataset(Protocol):
-    """What taking samples needs of a dataset."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def workspace(self) -> Workspace: ...
-
-    def write(self) -> AbstractContextManager[Any]: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """How far an import is: samples and bad ones so far, bytes read of those to be read."""
-
-    samples: int
-    quarantined: int
-    bytes_done: int
-    bytes_total: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Added:
-    """What one look at a source brought."""
-
-    samples: int = 0
-    quarantined: int = 0
-    deleted: int = 0
-    files: int = 0
-    seconds: float = 0.0
-    waiting: tuple[str, ...] = ()
-    """Files still being written."""
-    refused: tuple[str, ...] = ()
-    """What was reported instead of taken: changed files, vanished ones, empty ones."""
-    first_bad: str | None = None
-
-    def __add__(self, other: "Added") -> "Added":
-        return Added(
-            samples=self.samples + other.samples,
-            quarantined=self.quarantined + other.quarantined,
-            deleted=self.deleted + other.deleted,
-            files=self.files + other.files,
-            seconds=self.seconds + other.seconds,
-            waiting=self.waiting + other.waiting,
-            refused=self.refused + other.refused,
-            first_bad=self.first_bad or other.first_bad,
-        )
-
-    def __str__(self) -> str:
-        parts = [f"{self.samples:,} samples added", f"{self.quarantined:,} quarantined"]
-        if self.deleted:
-            parts.append(f"{self.deleted:,} deleted")
-        return ", ".join(parts) + f", {self.seconds:.1f} s"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Piece:
-    """Samples of one file, and the file's row in the ledger once they are in."""
-
-    path: str
-    shaped: Shaped
-    taken: Taken | None
-
-
-class Overtaken(Exception):
-    """Another process has taken from the source meanwhile; what was read is read again by what it left."""
+TOGETHER = 4096
+"""Files of one sample each that are read at a time."""
 
 
 @dataclass(kw_only=True)
@@ -115,8 +32,11 @@ class Intake:
     source_id: int
     clock: Callable[[], int] = now_us
     progress: Callable[[Progress], None] | None = None
-    _settling: Settling | None = None
-    _reported: set[tuple[str, int]] = field(default_factory=set)
+    settling: Settling = field(init=False)
+    """What has been seen of files that may still be written."""
+
+    def __post_init__(self) -> None:
+        self.settling = Settling(self.source.settle if isinstance(self.source, FileSource) else 0)
 
     def look(self) -> Added:
         """Take everything that is new.
@@ -129,16 +49,7 @@ class Intake:
                 return _Look(self).take()
             except Overtaken:
                 continue
-        raise DataError(
-            f"dataset '{self.dataset.name}': other processes take from {self.source.describe()} all the time"
-        )
-
-    @property
-    def settling(self) -> Settling:
-        """What has been seen of files that may still be written."""
-        if self._settling is None:
-            self._settling = Settling(self.source.settle if isinstance(self.source, FileSource) else 0)
-        return self._settling
+        raise DataError(f"dataset '{self.dataset.name}': others take from {self.source.describe()} all the time")
 
 
 class _Look:
@@ -148,246 +59,248 @@ class _Look:
         self.intake = intake
         self.source = intake.source
         self.began = time.monotonic()
-        with intake.dataset.workspace.engine.connect() as connection:
-            self.known: Known = ledger.known(
-                connection.execution_options(read_only=True), intake.source_id, intake.source
-            )
-        self.layout = self.known.layout
-        self.is_first = self.layout is None
-        self.pieces: list[Piece] = []
-        self.num_bytes = 0
-        self.added = Added()
-        self.bytes_done = self.bytes_total = 0
+        self.links = intake.dataset.storage == "link"
+        self.gathering = Gathering(
+            intake.dataset, intake.source, intake.source_id, clock=intake.clock, progress=intake.progress
+        )
 
     def take(self) -> Added:
         if isinstance(self.source, FileSource):
             self._take_files(self.source)
         else:
             self._take_stream()
-        self._commit()
-        if self.is_first and not self.added.samples and not self.added.waiting:
+        self.gathering.commit()
+        added = self.gathering.added
+        if self.gathering.is_first and not added.samples and not added.waiting:
             raise DataError(f"{self.source.describe()} holds no samples")
-        return replace(self.added, seconds=time.monotonic() - self.began)
+        return replace(added, seconds=time.monotonic() - self.began)
 
     def _take_stream(self) -> None:
         name = self.source.describe()
-        before = self.known.files.get(name) if self.source.remembers else None
-        for rows in self.source.rows_after(before.cursor if before else START, self.layout):
-            shaped = self._shaped(rows, name, None)
+        before = self.gathering.known.files.get(name) if self.source.remembers else None
+        for rows in self.source.rows_after(before.cursor if before else START, self.gathering.layout):
             taken = None
             if self.source.remembers:
-                taken = Taken(
-                    path=name, size=0, mtime_us=0, head="", tail="", cursor=rows.end, id=before.id if before else 0
-                )
-            self._add(Piece(path=name, shaped=shaped, taken=taken))
+                taken = Taken(path=name, size=0, mtime_us=0, head="", tail="", cursor=rows.end)
+            self.gathering.add(Piece(path=name, shaped=self.gathering.shaped(rows, name, None), taken=taken))
 
     def _take_files(self, source: FileSource) -> None:
         found = find_files(source.path, suffixes=source.suffixes, include=source.include)
-        if not found and self.is_first:
+        if not found and self.gathering.is_first:
+            wanted = f"that matches {source.include}" if source.include else f"ending in {', '.join(source.suffixes)}"
+            raise DataError(f"{source.path} holds no file {wanted}")
+        if self.links and not (source.links and is_local(source.path)):
             raise DataError(
-                f"{source.path} holds no file ending in {', '.join(source.suffixes)}"
-                if not source.include
-                else f"{source.path} holds no file that matches {source.include}"
+                f"{source.path} cannot be linked: only local files of fixed-size records and of one sample each can; "
+                "make the dataset without linking to copy it"
             )
-        now = self.intake.clock()
-        plan = compare(source, found, self.known.files, settling=self.intake.settling, now_us=now)
-        self._report(source, plan)
-        if plan.notes:
-            self._write_notes(plan.notes)
-        self.bytes_total = sum(
-            t.file.size - (t.before.size if t.before and t.kind == "grown" else 0) for t in plan.tasks
+        known = self.gathering.known.files
+        plan = compare(source, found, known, settling=self.intake.settling, now_us=self.intake.clock())
+        self._report(plan)
+        self._write_notes(plan.notes)
+        self.gathering.bytes_total = sum(
+            task.file.size - (task.before.size if task.before and task.kind == "grown" else 0) for task in plan.tasks
         )
-        for task in plan.tasks:
+        self._do(source, plan.tasks)
+        for taken in plan.vanished:
+            self._vanish(source, taken)
+
+    def _report(self, plan: Plan) -> None:
+        for file in plan.empty:
+            self._refuse(f"{file.path} is empty")
+        self.gathering.added = replace(self.gathering.added, waiting=tuple(file.path for file in plan.waiting))
+        if self.gathering.is_first and plan.empty and not plan.tasks and not plan.waiting:
+            raise DataError(self.gathering.added.refused[0])
+
+    def _do(self, source: FileSource, tasks: Sequence[Task]) -> None:
+        if source.one_each:
+            self._take_many(source, [task for task in tasks if task.kind != "changed"])
+            tasks = [task for task in tasks if task.kind == "changed"]
+        for task in tasks:
             if task.kind == "changed":
                 self._take_changed(source, task)
             else:
                 self._take_file(source, task)
-            self.added = replace(self.added, files=self.added.files + 1)
-        for taken in plan.vanished:
-            self._vanish(source, taken)
+            self._count_files(1)
 
-    def _report(self, source: FileSource, plan: Plan) -> None:
-        messages = [f"{file.path} is empty" for file in plan.empty]
-        self.added = replace(self.added, waiting=tuple(f.path for f in plan.waiting), refused=tuple(messages))
-        if self.is_first and not plan.tasks and not plan.waiting and messages:
-            raise DataError(messages[0])
+    def _count_files(self, number: int) -> None:
+        self.gathering.added = replace(self.gathering.added, files=self.gathering.added.files + number)
 
     def _take_file(self, source: FileSource, task: Task) -> None:
         """A new file, or the new end of one that has grown."""
+        path = task.file.path
         cursor = task.before.cursor if task.before else START
         part = replace(task.taken, mtime_us=UNFINISHED)
+        bad: list[Bad] = []
+        if self.links:
+            self._link_file(source, task, cursor)
+            return
         try:
             for rows, shaped in self._read(source, task.file, cursor):
                 cursor = rows.end
-                self._add(Piece(path=task.file.path, shaped=shaped, taken=replace(part, cursor=cursor)))
-                part = replace(part, id=self._id_of(task.file.path))
+                self.gathering.add(Piece(path=path, shaped=shaped, taken=replace(part, cursor=cursor)))
         except FileNotFoundError:
             return
-        except BadSample:
-            raise
         except DataError as error:
-            self._add(_whole_file_bad(task.file.path, cursor, part, str(error)))
-        self._add(Piece(path=task.file.path, shaped=_nothing(), taken=replace(task.taken, cursor=cursor)))
+            if source.on_bad_sample == "fail" or isinstance(error, Unreachable):
+                raise
+            bad = [Bad(row=-1, reason=str(error))]
+        taken = replace(task.taken, cursor=cursor)
+        self.gathering.add(Piece(path=path, shaped=replace(nothing(), bad=bad), taken=taken))
 
-    def _id_of(self, path: str) -> int:
-        known = self.known.files.get(path)
-        return known.id if known else 0
+    def _link_file(self, source: FileSource, task: Task, cursor: Cursor) -> None:
+        """Note where the rows of a file lie, from a cursor on."""
+        times = self.gathering.time_of(task.file)
+        records = source.link_of(task.file, cursor, times)
+        if records is None:
+            return
+        for rows in source.rows(replace(task.file, size=0), cursor, self.gathering.layout):
+            self.gathering.shaped(rows, task.file.path, times)  # for the types, and to see that the columns are there
+            break
+        num, size = records["num_records"], records["record_size"]
+        end = Cursor(records["start"] + num * size, cursor.row + num)
+        piece = Piece(path=task.file.path, shaped=nothing(), taken=replace(task.taken, cursor=end), records=records)
+        self.gathering.bytes_done += num * size
+        self.gathering.add(piece)
+
+    def _take_many(self, source: FileSource, tasks: Sequence[Task]) -> None:
+        """Files of one sample each, many at a time."""
+        for start in range(0, len(tasks), TOGETHER):
+            some = tasks[start : start + TOGETHER]
+            files = [task.file for task in some]
+            rows = source.together(files, link=self.links)
+            shaped = self.gathering.shaped(rows, source.path, self.gathering.times_of(files, rows.numbers))
+            self.gathering.bytes_done += sum(file.size for file in files)
+            self._count_files(len(files))
+            each = [replace(task.taken, cursor=Cursor(1, 1)) for task in some]
+            self.gathering.add(Piece(path=source.path, shaped=shaped, each=each))
 
     def _read(self, source: FileSource, file: File, cursor: Cursor) -> Iterator[tuple[Rows, Shaped]]:
         """The samples of a file from a cursor on. Raises DataError if it cannot be read."""
-        fixed = self._fixed_time(source, file)
+        times = self.gathering.time_of(file)
         start = cursor.offset
         try:
-            for rows in source.rows(file, cursor, self.layout):
-                yield rows, self._shaped(rows, file.path, fixed)
-                if self.bytes_total:
-                    self.bytes_done += max(0, min(rows.end.offset - start, file.size))
-                    start = rows.end.offset
+            for rows in source.rows(file, cursor, self.gathering.layout):
+                yield rows, self.gathering.shaped(rows, file.path, times)
+                self.gathering.bytes_done += max(0, min(rows.end.offset - start, file.size))
+                start = rows.end.offset
         except FileNotFoundError:
             raise
-        except (pa.ArrowException, OSError, EOFError, UnicodeError, ValueError) as error:
+        except UNREADABLE as error:
             raise DataError(f"{file.path} cannot be read: {error}") from error
-
-    def _fixed_time(self, source: FileSource, file: File) -> int | None:
-        if source.time_from == "mtime":
-            return file.mtime_us
-        if source.time_from == "file-name":
-            return time_in_name(
-                file.path,
-                pattern=source.time_pattern or "",
-                layout=source.time_format,
-                unit=source.time_unit,
-                timezone=source.timezone,
-            )
-        return self.intake.clock() if source.time_from == "arrival" or source.timestamp is None else None
-
-    def _shaped(self, rows: Rows, where: str, fixed_time: int | None) -> Shaped:
-        if fixed_time is None and self.source.timestamp is None:
-            fixed_time = self.intake.clock()
-        shaped, self.layout = shape(rows, self.source, self.layout, where=where, fixed_time=fixed_time)
-        if shaped.bad and self.source.on_bad_sample == "fail":
-            raise BadSample(in_words(where, shaped.bad[0]))
-        return shaped
-
-    def _add(self, piece: Piece) -> None:
-        self.pieces.append(piece)
-        self.num_bytes += piece.shaped.table.nbytes
-        if self.num_bytes >= BATCH:
-            self._commit()
-
-    def _commit(self, *, delete: Int64s | None = None, forget: Mapping[int, Extent] | None = None) -> None:
-        """Append what has been gathered, with its rows of the ledger and the quarantine, in one transaction."""
-        pieces, self.pieces, self.num_bytes = self.pieces, [], 0
-        if not pieces and delete is None:
-            return
-        good = [p for p in pieces if len(p.shaped)]
-        bad = [(p.path, b) for p in pieces for b in p.shaped.bad]
-        now = self.intake.clock()
-        if not good and self.is_first and not self.added.samples:
-            if bad:
-                raise DataError(self._none_usable(bad))
-            return
-        with self.intake.dataset.write() as writer:
-            self.known = self._record(writer, pieces, good, bad, now)
-            if delete is not None and len(delete):
-                writer.delete(delete)
-            if forget:
-                ledger.forget_rows(writer.connection, forget)
-        self._count(sum(len(p.shaped) for p in good), bad, 0 if delete is None else len(delete))
-
-    def _record(
-        self, writer: Writer, pieces: Sequence[Piece], good: Sequence[Piece], bad: Sequence[tuple[str, Bad]], now: int
-    ) -> Known:
-        keys = append(writer, [p.shaped for p in good]) if good else range(0)
-        connection = (
-            writer.connection
-        )  # from here on the catalog is locked: the rows are already on their way to the disk
-        known = ledger.advance(connection, self.known, self.layout)
-        if known is None:
-            raise Overtaken
-        latest = {p.path: p.taken for p in pieces if p.taken is not None}
-        known = ledger.record(connection, known, list(latest.values()), at=now)
-        start, extents = keys.start, []
-        for piece in good:
-            end = start + len(piece.shaped)
-            if piece.taken is not None:
-                identities, contents = self._hashes(piece.shaped)
-                extent = Extent(first_key=start, end_key=end, identities=identities, contents=contents)
-                extents.append((known.files[piece.path].id, extent))
-            start = end
-        ledger.add_extents(connection, extents)
-        ledger.quarantine(connection, known, bad, at=now)
-        return known
-
-    def _hashes(self, shaped: Shaped) -> tuple[Hashes | None, Hashes | None]:
-        """What tells a row again, and its content if that is another thing; kept only if changed files may be taken."""
-        if not isinstance(self.source, FileSource) or self.source.changed == "refuse":
-            return None, None
-        if self.source.id is None:
-            return content_hashes(shaped), None
-        return column_hashes(shaped, self.source.id), content_hashes(shaped)
-
-    def _count(self, samples: int, bad: Sequence[tuple[str, Bad]], deleted: int) -> None:
-        first = self.added.first_bad or (in_words(*bad[0]) if bad else None)
-        self.added = self.added + Added(samples=samples, quarantined=len(bad), deleted=deleted, first_bad=first)
-        if self.intake.progress is not None:
-            self.intake.progress(
-                Progress(
-                    samples=self.added.samples,
-                    quarantined=self.added.quarantined,
-                    bytes_done=self.bytes_done,
-                    bytes_total=self.bytes_total,
-                )
-            )
-
-    def _none_usable(self, bad: Sequence[tuple[str, Bad]]) -> str:
-        path, first = bad[0]
-        if first.row < 0:
-            return first.reason
-        return f"none of the {len(bad)} rows can be used; the first: {in_words(path, first)}"
+        except OSError as error:
+            raise Unreachable(f"{file.path} cannot be read: {error.strerror or error}") from error
 
     def _write_notes(self, notes: Sequence[Taken]) -> None:
+        """Write rows of the ledger by themselves: of files that were touched or moved, or are gone."""
+        if not notes:
+            return
         with self.intake.dataset.workspace.transaction() as connection:
-            known = ledger.advance(connection, self.known, None)
+            known = ledger.advance(connection, self.gathering.known, None)
             if known is None:
                 raise Overtaken
             ledger.record(connection, known, notes, at=self.intake.clock())
-        with self.intake.dataset.workspace.engine.connect() as connection:
-            self.known = ledger.known(connection.execution_options(read_only=True), self.intake.source_id, self.source)
+        self.gathering.reload()
 
     def _take_changed(self, source: FileSource, task: Task) -> None:
+        """A file that is another one now: take the rows not seen before, and take back those that are gone if so told."""
+        assert task.before is not None
+        path = task.file.path
+        if self.links:
+            self._refuse(f"{path} has changed since it was linked")
+            return
         if source.changed == "refuse":
-            message = f"{task.file.path} has changed since it was taken; choose changed: append-new or changed: replace"
-            self.added = replace(self.added, refused=(*self.added.refused, message))
+            self._refuse(f"{path} has changed since it was taken (changed: append-new or replace would take it)")
+            return
+        self.gathering.commit()
+        past = past_of(self.intake.dataset, self._extents(task.before))
+        if past.contents is None and (source.changed == "append-new" or not past.live.all()):
+            why = "its rows were taken without hashes, so those seen before cannot be told"
+            self._refuse(f"{path} has changed since it was taken, and {why}")
+            return
+        survey = self._survey(source, task.file)
+        take, gone = differences(past, survey.contents, survey.subjects)
+        if self._append_chosen(source, task, take) != len(take):
+            self.gathering.pieces.clear()
+            added = self.gathering.added
+            self.gathering.added = replace(added, waiting=(*added.waiting, path))
+            return
+        done = Piece(path=path, shaped=replace(nothing(), bad=survey.bad), taken=replace(task.taken, cursor=survey.end))
+        self.gathering.pieces.append(done)
+        drop = gone & (source.changed == "replace")
+
+        def finish(writer: Writer) -> int:
+            ledger.rewrite_hashes(writer.connection, past.without(drop))
+            return int(writer.delete(past.keys[drop & past.live]))
+
+        self.gathering.commit(finish=finish)
+
+    def _extents(self, taken: Taken) -> list[Extent]:
+        with self.intake.dataset.workspace.engine.connect() as connection:
+            return ledger.extents_of(connection.execution_options(read_only=True), taken.id)
+
+    def _survey(self, source: FileSource, file: File) -> "Survey":
+        """The hashes of all rows of a file, without keeping the rows."""
+        contents: list[Hashes] = [np.empty(0, np.uint64)]
+        subjects: list[Hashes] = [np.empty(0, np.uint64)]
+        bad: list[Bad] = []
+        end = START
+        for rows, shaped in self._read(source, file, START):
+            content, subject = self.gathering.hashes(shaped)
+            contents.append(content)
+            if subject is not None:
+                subjects.append(subject)
+            bad.extend(shaped.bad)
+            end = rows.end
+        whose = np.concatenate(subjects) if source.id is not None else None
+        return Survey(contents=np.concatenate(contents), subjects=whose, bad=bad, end=end)
+
+    def _append_chosen(self, source: FileSource, task: Task, take: Array) -> int:
+        """Gather the rows of a changed file that are to be taken; how many rows were read for it."""
+        row = 0
+        for _, shaped in self._read(source, task.file, START):
+            chosen = shaped.keep(take[row : row + len(shaped)])
+            row += len(shaped)
+            if row > len(take):
+                return row
+            self.gathering.add(Piece(path=task.file.path, shaped=replace(chosen, bad=()), taken=task.before))
+        return row
+
+    def _refuse(self, message: str) -> None:
+        added = self.gathering.added
+        self.gathering.added = replace(added, refused=(*added.refused, message))
 
     def _vanish(self, source: FileSource, taken: Taken) -> None:
-        message = f"{taken.path} is gone"
-        self.added = replace(self.added, refused=(*self.added.refused, message))
+        """A file that is gone: note it, and delete its samples if so told."""
+        self.gathering.commit()
+        past = past_of(self.intake.dataset, self._extents(taken))
+        if source.vanished == "keep":
+            self._refuse(f"{taken.path} is gone; its {int(past.live.sum()):,} samples are kept")
+            self._write_notes([replace(taken, gone=True)])
+            return
+
+        def finish(writer: Writer) -> int:
+            if past.live.all():
+                ledger.forget(writer.connection, taken.id)
+            else:  # rows deleted by hand must not come back with the file
+                ledger.rewrite_hashes(writer.connection, past.without(past.live))
+                ledger.record(
+                    writer.connection,
+                    self.gathering.known,
+                    [replace(taken, gone=True, head="")],
+                    at=self.intake.clock(),
+                )
+            return int(writer.delete(past.keys[past.live]))
+
+        self.gathering.commit(finish=finish)
+        self.gathering.reload()
 
 
-def append(writer: Writer, samples: Sequence[Shaped]) -> range:
-    """Append several stretches of samples as one."""
-    table = pa.concat_tables([s.table for s in samples]) if len(samples) > 1 else samples[0].table
-    times = np.concatenate([s.timestamps for s in samples])
-    return writer.append(table, timestamps=times, labels=_joined([s.labels for s in samples]))
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """What a changed file holds now: a hash for each usable row, and the bad ones."""
 
-
-def _joined(labels: Sequence[Labels]) -> Labels:
-    if labels[0] is None:
-        return None
-    return pa.concat_arrays(labels) if isinstance(labels[0], pa.Array) else np.concatenate(labels)  # type: ignore[arg-type]
-
-
-def in_words(path: str, bad: Bad) -> str:
-    """A bad sample in one line: where it stands (rows count from 1) and what is wrong."""
-    return str(bad) if bad.row < 0 else f"{path}, row {bad.row + 1}: {bad}"
-
-
-def _nothing() -> Shaped:
-    none = np.empty(0, np.int64)
-    return Shaped(pa.table({}), none, None, none)
-
-
-def _whole_file_bad(path: str, cursor: Cursor, taken: Taken, reason: str) -> Piece:
-    shaped = replace(_nothing(), bad=[Bad(row=-1, reason=reason)])
-    return Piece(path=path, shaped=shaped, taken=replace(taken, cursor=cursor))
+    contents: Hashes
+    subjects: Hashes | None
+    bad: Sequence[Bad]
+    end: Cursor

@@ -16,7 +16,8 @@ import sqlalchemy as sa
 from modyn.errors import NotFound, did_you_mean
 from modyn.policy import build, to_document
 from modyn.sources import Source
-from modyn.sources.rows import Bad, Cursor
+from modyn.sources.hashing import Hashes
+from modyn.sources.rows import START, Bad, Cursor
 from modyn.sources.shape import Layout
 from modyn.types import Int64s
 from modyn.workspace import Workspace
@@ -61,8 +62,8 @@ EXTENTS = sa.Table(
     sa.Column("file_id", sa.ForeignKey("source_files.id", ondelete="CASCADE"), nullable=False, index=True),
     sa.Column("first_key", sa.BigInteger, nullable=False),
     sa.Column("end_key", sa.BigInteger, nullable=False),
-    sa.Column("identities", sa.LargeBinary, comment="uint64[n]: hash of each row's id, or of the row"),
-    sa.Column("contents", sa.LargeBinary, comment="uint64[n]: hash of each row; null where it is the identity"),
+    sa.Column("contents", sa.LargeBinary, comment="uint64[n]: hash of each row; 0 where it has been taken back"),
+    sa.Column("subjects", sa.LargeBinary, comment="uint64[n]: hash of each row's id"),
 )
 QUARANTINE = sa.Table(
     "quarantine",
@@ -90,7 +91,7 @@ class Taken:
     mtime_us: int
     head: str
     tail: str
-    cursor: Cursor = Cursor()
+    cursor: Cursor = START
     gone: bool = False
     id: int = 0
 
@@ -107,14 +108,18 @@ class Known:
     files: Mapping[str, Taken] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Extent:
     """A run of keys that came from one file, with the hashes of their rows if they are kept."""
 
     first_key: int
     end_key: int
-    identities: np.ndarray[Any, np.dtype[np.uint64]] | None = None
-    contents: np.ndarray[Any, np.dtype[np.uint64]] | None = None
+    contents: Hashes | None = field(default=None, kw_only=True)
+    subjects: Hashes | None = field(default=None, kw_only=True)
+    id: int = field(default=0, kw_only=True)
+
+    def __len__(self) -> int:
+        return self.end_key - self.first_key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,7 +223,8 @@ def advance(connection: sa.Connection, seen: Known, layout: Layout | None) -> Kn
 
 
 def record(connection: sa.Connection, seen: Known, files: Sequence[Taken], *, at: int) -> Known:
-    """Write what was read of files; the ledger with their numbers."""
+    """Write what was read of files; the ledger with their numbers. A file with a number may have another path now."""
+    files = [f if f.id or f.path not in seen.files else replace(f, id=seen.files[f.path].id) for f in files]
     rows = [
         {
             "source_id": seen.id, "path": f.path, "size": f.size, "mtime_us": f.mtime_us, "head": f.head, "tail": f.tail,
@@ -235,7 +241,7 @@ def record(connection: sa.Connection, seen: Known, files: Sequence[Taken], *, at
     if new:
         connection.execute(sa.insert(FILES), new)
     ids = {f.path: f.id for f in files if f.id}
-    ids |= _numbers_of(connection, seen.id, [row["path"] for row in new])
+    ids |= _numbers_of(connection, seen.id, [str(row["path"]) for row in new])
     return replace(seen, files={**seen.files, **{f.path: replace(f, id=ids[f.path]) for f in files}})
 
 
@@ -252,8 +258,8 @@ def add_extents(connection: sa.Connection, extents: Iterable[tuple[int, Extent]]
     rows = [
         {
             "file_id": file_id, "first_key": e.first_key, "end_key": e.end_key,
-            "identities": None if e.identities is None else e.identities.tobytes(),
             "contents": None if e.contents is None else e.contents.tobytes(),
+            "subjects": None if e.subjects is None else e.subjects.tobytes(),
         }
         for file_id, e in extents
     ]  # fmt: skip
@@ -268,11 +274,28 @@ def extents_of(connection: sa.Connection, file_id: int) -> list[Extent]:
         Extent(
             first_key=row.first_key,
             end_key=row.end_key,
-            identities=None if row.identities is None else np.frombuffer(row.identities, np.uint64),
             contents=None if row.contents is None else np.frombuffer(row.contents, np.uint64),
+            subjects=None if row.subjects is None else np.frombuffer(row.subjects, np.uint64),
+            id=row.id,
         )
         for row in connection.execute(query)
     ]
+
+
+def rewrite_hashes(connection: sa.Connection, extents: Iterable[Extent]) -> None:
+    """Write the extents' hashes anew."""
+    for extent in extents:
+        values = {
+            "contents": None if extent.contents is None else extent.contents.tobytes(),
+            "subjects": None if extent.subjects is None else extent.subjects.tobytes(),
+        }
+        connection.execute(sa.update(EXTENTS).where(EXTENTS.c.id == extent.id).values(**values))
+
+
+def forget(connection: sa.Connection, file_id: int) -> None:
+    """Forget a file, so that it is new if it comes again."""
+    connection.execute(sa.delete(EXTENTS).where(EXTENTS.c.file_id == file_id))
+    connection.execute(sa.delete(FILES).where(FILES.c.id == file_id))
 
 
 def keys_of(extents: Iterable[Extent]) -> Int64s:
@@ -335,6 +358,12 @@ def num_quarantined(connection: sa.Connection, dataset: str) -> int:
     """How many samples of a dataset are set aside."""
     mine = QUARANTINE.c.dataset_id == dataset_id(connection, dataset)
     return int(connection.execute(sa.select(sa.func.count()).select_from(QUARANTINE).where(mine)).scalar() or 0)
+
+
+def release_file(connection: sa.Connection, source_id: int, path: str) -> None:
+    """Forget the samples of a file that were set aside."""
+    mine = (QUARANTINE.c.source_id == source_id) & (QUARANTINE.c.path == path)
+    connection.execute(sa.delete(QUARANTINE).where(mine))
 
 
 def release(connection: sa.Connection, ids: Sequence[int]) -> None:

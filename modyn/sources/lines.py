@@ -80,7 +80,8 @@ def line_ends(data: bytes, quoting: Quoting) -> Int64s:
     if quoting.escape and quoting.escape != quoting.quote:
         before = np.where(quotes > 0, array[quotes - 1], 0)
         quotes = quotes[before != quoting.escape[0]]
-    return ends[np.searchsorted(quotes, ends) % 2 == 0] + 1
+    outside: Int64s = ends[np.searchsorted(quotes, ends) % 2 == 0]
+    return outside + 1
 
 
 def end_of_rows(data: bytes, quoting: Quoting) -> int:

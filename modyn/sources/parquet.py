@@ -23,7 +23,8 @@ class Parquet(FileSource):
         with file.open() as stream, pyarrow.parquet.ParquetFile(stream, pre_buffer=True) as parquet:
             names = parquet.schema_arrow.names
             self.check_columns(names, where=file.path)
-            first, groups = 0, []
+            first = 0
+            groups: list[int] = []
             for number in range(parquet.num_row_groups):
                 count = parquet.metadata.row_group(number).num_rows
                 if not groups and first + count <= start.row:

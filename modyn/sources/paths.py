@@ -123,3 +123,13 @@ def fingerprint(file: File, size: int | None = None) -> tuple[str, str]:
 def _hash(file: File, start: int, end: int) -> str:
     data = file.fs.cat_file(file.path, start=start, end=end) if end > start else b""
     return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def look_at(path: str) -> File | None:
+    """A file as it is now; None if it is gone."""
+    fs, inside = open_file_system(path)
+    try:
+        fs.invalidate_cache()
+        return _file(fs, fs.info(inside))
+    except FileNotFoundError:
+        return None

@@ -12,6 +12,8 @@ UNFINISHED = -1
 """The time noted for a file that has been read in part: no file has it, so the file is looked at again."""
 QUIET_US = 2_000_000
 """With ``settle: 0s``, a last line without a line end is still left to its writer for so long."""
+_MOST_COMPARED = 32
+"""A new file is compared with the beginnings of so many lost ones; after a folder was renamed, whole files have been matched already."""
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zip", ".zst")
 
 
@@ -63,48 +65,49 @@ def compare(
     """What to do about each file. Files taken before and unchanged cost no more than their entry in the folder."""
     plan = Plan()
     here = {file.path: file for file in found}
-    new: list[tuple[File, Taken]] = []
+    others: list[Task] = []
+    staying: set[str] = set()
     for file in found:
         before = known.get(file.path)
         if before and not before.gone and (before.size, before.mtime_us) == (file.size, file.mtime_us):
-            continue
-        if source.done_suffix and not _is_done(source.done_suffix, file):
+            staying.add(file.path)
+        elif source.done_suffix and not _is_done(source.done_suffix, file):
             if not file.path.endswith(source.done_suffix):
                 plan.waiting.append(file)
-            continue
-        if not settling.has_settled(file, now_us):
+        elif not settling.has_settled(file, now_us):
             plan.waiting.append(file)
-            continue
-        file = replace(file, final=source.settle > 0 or now_us - file.mtime_us > QUIET_US)
-        if file.size == 0 and before is None:
+            if before and _has_grown(source, file, before):
+                staying.add(file.path)
+        elif file.size == 0 and before is None:
             plan.empty.append(file)
-            continue
-        head, tail = fingerprint(file)
-        taken = Taken(
-            path=file.path, size=file.size, mtime_us=file.mtime_us, head=head, tail=tail, id=before.id if before else 0
-        )
-        if before is None:
-            new.append((file, taken))
         else:
-            _known_before(source, plan, file, before, taken)
-    moved = _take_moves(plan, new, known, here)
-    plan.vanished = [t for path, t in known.items() if path not in here and path not in moved and not t.gone]
+            final = source.settle > 0 or now_us - file.mtime_us > QUIET_US
+            others += _sort_out(source, plan, replace(file, final=final), before, staying)
+    moved = _take_moves(source, plan, others, {path: t for path, t in known.items() if path not in staying})
+    plan.vanished += [t for path, t in known.items() if path not in here and path not in moved and not t.gone]
     plan.tasks.sort(key=lambda task: task.file.path)
     return plan
 
 
-def _is_done(suffix: str, file: File) -> bool:
-    return not file.path.endswith(suffix) and bool(file.fs.exists(file.path + suffix))
-
-
-def _known_before(source: FileSource, plan: Plan, file: File, before: Taken, taken: Taken) -> None:
+def _sort_out(source: FileSource, plan: Plan, file: File, before: Taken | None, staying: set[str]) -> list[Task]:
+    """Plan what to do with a file that is what it was or has grown; otherwise a task that says that it is new or changed."""
+    head, tail = fingerprint(file)
+    taken = Taken(path=file.path, size=file.size, mtime_us=file.mtime_us, head=head, tail=tail)
+    if before is None:
+        return [Task(file=file, kind="new", taken=taken)]
     same = (before.size, before.head, before.tail) == (taken.size, taken.head, taken.tail)
     if same and before.mtime_us != UNFINISHED:
         plan.notes.append(replace(taken, cursor=before.cursor))
     elif same or _has_grown(source, file, before):
         plan.tasks.append(Task(file=file, kind="grown", taken=taken, before=before))
     else:
-        plan.tasks.append(Task(file=file, kind="changed", taken=taken, before=before))
+        return [Task(file=file, kind="changed", taken=taken, before=before)]
+    staying.add(file.path)
+    return []
+
+
+def _is_done(suffix: str, file: File) -> bool:
+    return not file.path.endswith(suffix) and bool(file.fs.exists(file.path + suffix))
 
 
 def _has_grown(source: FileSource, file: File, before: Taken) -> bool:
@@ -117,29 +120,46 @@ def _has_grown(source: FileSource, file: File, before: Taken) -> bool:
     )
 
 
-def _take_moves(
-    plan: Plan, new: Sequence[tuple[File, Taken]], known: Mapping[str, Taken], here: Mapping[str, File]
-) -> set[str]:
-    """Tell files under a new name (a log that was rotated, a folder renamed) from new ones; the names they had.
+def _take_moves(source: FileSource, plan: Plan, others: Sequence[Task], left: Mapping[str, Taken]) -> set[str]:
+    """Tell files under another name (a log that was rotated, a folder renamed) from new and changed ones; the names they had.
 
-    A file has moved if one of its fingerprint was taken under a name where that file is no longer.
+    ``left`` are the files that are no longer under their name. A file has moved if it is one of them, or one of them that has grown.
     """
-    changed = {task.file.path: task for task in plan.tasks if task.kind == "changed"}
-    left = {
-        (t.size, t.head, t.tail): t
-        for path, t in known.items()
-        if (path not in here or path in changed) and not t.gone and t.mtime_us != UNFINISHED and t.size
-    }
+    free = {(t.size, t.head, t.tail): t for t in left.values() if t.mtime_us != UNFINISHED and t.size}
     moved: set[str] = set()
-    for file, taken in new:
-        before = left.pop((taken.size, taken.head, taken.tail), None)
+    remaining: list[Task] = []
+    arrived: set[str] = set()
+    for task in others:
+        before = free.pop((task.taken.size, task.taken.head, task.taken.tail), None)
         if before is None:
-            plan.tasks.append(Task(file=file, kind="new", taken=taken))
-            continue
-        plan.notes.append(replace(taken, id=before.id, cursor=before.cursor))
-        moved.add(before.path)
-        if before.path in changed:  # its old name has another file now, which is new
-            task = changed[before.path]
-            plan.tasks.remove(task)
-            plan.tasks.append(Task(file=task.file, kind="new", taken=replace(task.taken, id=0)))
+            remaining.append(task)
+        else:
+            plan.notes.append(replace(task.taken, id=before.id, cursor=before.cursor))
+            moved.add(before.path)
+            arrived.add(task.file.path)
+    for task in remaining:
+        before = _grown_from(source, task, free)
+        if before is not None:
+            plan.notes.append(replace(before, path=task.file.path))
+            plan.tasks.append(
+                Task(file=task.file, kind="grown", taken=replace(task.taken, id=before.id), before=before)
+            )
+            moved.add(before.path)
+    for task in remaining:
+        if task.file.path not in arrived:  # a name whose file has moved away holds a new one
+            plan.tasks.append(replace(task, kind="new", before=None) if task.file.path in moved else task)
+    for path in arrived & (left.keys() - moved):  # a file moved over another, which is gone
+        gone = replace(left[path], path=f"{path} (replaced, {left[path].id})")
+        plan.notes.append(gone)
+        plan.vanished.append(gone)
     return moved
+
+
+def _grown_from(source: FileSource, task: Task, free: dict[tuple[int, str, str], Taken]) -> Taken | None:
+    """The file under another name that this one is a longer form of; it is then no longer free."""
+    if len(free) > _MOST_COMPARED:
+        return None
+    for key, before in list(free.items()):
+        if before.path != task.file.path and _has_grown(source, task.file, before):
+            return free.pop(key)
+    return None

@@ -1,18 +1,41 @@
 """The values that travel inside this package: a file, what was read from it, and what is wrong with a row."""
 
+import gzip
+import lzma
+import tarfile
+import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
+from modyn.errors import DataError
 from modyn.types import Array, Int64s
 
-Labels = Array | pa.Array | None
+Labels: TypeAlias = Array | pa.Array | None
 """Numbers ``[n]`` or ``[n, c]``, text classes as Arrow text ``[n]``, or none."""
 RAW_LIMIT = 64 * 1024
 """A bad row's own bytes are kept beside it up to this size."""
+
+
+UNREADABLE = (
+    pa.ArrowException,
+    EOFError,
+    ValueError,
+    gzip.BadGzipFile,
+    lzma.LZMAError,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What reading a file raises if its bytes are not what its format asks for."""
+
+
+class Unreachable(DataError):
+    """A file cannot be got at just now: the look ends, and the next one tries again."""
 
 
 @dataclass(frozen=True, order=True)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,8 @@ from modyn.types import Array, Int64s
 
 if TYPE_CHECKING:
     from modyn.sources import Source
+
+NOT_A_TIME = int(np.iinfo(np.int64).min)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,26 +81,28 @@ def need(names: Sequence[str], known: Sequence[str], *, where: str, role: str) -
 
 
 def shape(
-    rows: Rows, source: "Source", layout: Layout | None, *, where: str, fixed_time: int | None
+    rows: Rows, source: "Source", layout: Layout | None, *, where: str, times: Int64s | int | None
 ) -> tuple[Shaped, Layout]:
     """Samples from a file's rows, and the layout, decided here if there is none yet.
 
-    ``where`` names the file in messages; ``fixed_time`` is every row's time if it comes from outside the rows.
+    ``where`` names the file in messages; ``times`` are the rows' if they come from outside them.
     """
     names = rows.table.column_names
     source.check_columns(names, where=where)
     faults = Faults(rows)
-    times = _times(rows.table, source, faults, fixed_time)
+    moments = _times(rows.table, source, faults, times)
     labels, label_kind = _labels(rows.table, source, layout, faults)
     table = _payload(rows.table, source, layout, faults, where)
     found = layout or Layout(table.schema, label_kind)
-    shaped = Shaped(table, times, labels, rows.numbers, sorted([*rows.bad, *faults.bad()], key=lambda bad: bad.row))
+    shaped = Shaped(table, moments, labels, rows.numbers, sorted([*rows.bad, *faults.bad()], key=lambda bad: bad.row))
     return shaped.keep(~faults.mask), found
 
 
-def _times(table: pa.Table, source: "Source", faults: Faults, fixed_time: int | None) -> Int64s:
-    if fixed_time is not None or source.timestamp is None:
-        return np.full(table.num_rows, fixed_time or 0, np.int64)
+def _times(table: pa.Table, source: "Source", faults: Faults, given: Int64s | int | None) -> Int64s:
+    if given is not None or source.timestamp is None:
+        told = np.broadcast_to(np.asarray(0 if given is None else given, np.int64), table.num_rows)
+        faults.add(told == NOT_A_TIME, "the path tells no time (time_pattern, time_format)")
+        return told
     column = table[source.timestamp]
     times, failed = times_of(
         column,

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from modyn.errors import BadSample, ConfigError
-from modyn.sources.convert import cast_or_null, decoded, is_text, to_mask
+from modyn.sources.convert import MOSTLY, cast_or_null, decoded, is_text, to_mask
 from modyn.types import Array, Int64s, to_microseconds
 
 UNITS = {"d": 86_400_000_000, "h": 3_600_000_000, "s": 1_000_000, "ms": 1_000, "us": 1}
@@ -47,9 +47,7 @@ def _of_moments(array: pa.Array, timezone: str) -> tuple[Int64s, Array]:
 
 def _of_numbers(array: pa.Array, what: str, unit: str | None) -> tuple[Int64s, Array]:
     if unit is None:
-        raise ConfigError(
-            f"column '{what}' holds numbers: say time_unit: one of d, h, s, ms, us, ns since 1970-01-01 UTC"
-        )
+        raise _needs_unit(what)
     missing = to_mask(array.is_null())
     if pa.types.is_integer(array.type):
         numbers = _filled(pc.cast(array, pa.int64(), safe=False))
@@ -75,8 +73,7 @@ def _of_text(
             numbers, failed = cast_or_null(array, pa.float64())
         times, bad = _of_numbers(numbers, what, unit)
         return times, bad | failed
-    if len(array) and to_mask(pc.match_substring_regex(array, r"^\d{9,}(\.\d+)?$")).all():
-        _of_numbers(pa.array([0]), what, unit)
+    _refuse_numbers(array, what)
     zoned = to_mask(pc.match_substring_regex(array, _ZONED))
     times, failed = np.zeros(len(array), np.int64), np.ones(len(array), bool)
     for rows, zone in ((np.flatnonzero(zoned), "UTC"), (np.flatnonzero(~zoned), None)):
@@ -85,6 +82,21 @@ def _of_text(
                 array if len(rows) == len(array) else array.take(pa.array(rows)), zone, timezone
             )
     return times, failed
+
+
+def _refuse_numbers(array: pa.Array, what: str) -> None:
+    """Raise ConfigError if nearly all texts are numbers: only a unit or a format can say what they mean."""
+    present = array.drop_null()
+    numbers = pc.sum(pc.match_substring_regex(present, r"^-?\d+(\.\d+)?$")).as_py() or 0
+    if len(present) and numbers >= MOSTLY * len(present):
+        raise _needs_unit(what)
+
+
+def _needs_unit(what: str) -> ConfigError:
+    return ConfigError(
+        f"column '{what}' holds numbers: say time_unit (d, h, s, ms, us or ns since 1970-01-01 UTC), "
+        "or time_format, such as %Y%m%d"
+    )
 
 
 def _of_iso(array: pa.Array, zone: str | None, timezone: str) -> tuple[Int64s, Array]:

@@ -1,0 +1,190 @@
+"""``modyn data ...`` as a user types it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from modyn.cli import main
+from modyn.datasets import Dataset
+from modyn.workspace import Workspace
+
+
+@dataclass
+class Done:
+    """What a command left behind."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def run(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    monkeypatch.setenv("COLUMNS", "140")
+
+    def start(*words: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["modyn", "data", *words])
+        previous = signal.getsignal(signal.SIGTERM)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        signal.signal(signal.SIGTERM, previous)
+        return Done(int(ended.value.code or 0), *capsys.readouterr())
+
+    return start
+
+
+@pytest.fixture
+def flights(tmp_path: Path) -> Path:
+    path = tmp_path / "flights.csv"
+    rows = "".join(f"{i},{i % 2},2013-01-{i % 28 + 1:02},{'ann' if i % 5 else 'bob'}\n" for i in range(100))
+    path.write_text("distance,late,time,who\n" + rows + "far,1,2013-01-01,cy\n7,1,2013-13-01,cy\n")
+    os.utime(path, (1, 1))
+    return path
+
+
+def test_a_dataset_is_added_listed_shown_and_its_bad_samples_told(run: Run, flights: Path) -> None:
+    added = run("add", "flights", str(flights), "--label", "late", "--timestamp", "time")
+    assert added.returncode == 0
+    first, last = added.stdout.splitlines()
+    assert f"set aside: 2 samples; the first: {flights}, row 101: distance is not a whole number: 'far'" in first
+    assert last.startswith("flights: 100 samples added, 2 quarantined, ")
+    assert "flights" in run("ls").stdout
+    shown = run("show", "flights").stdout
+    for words in (
+        "100",
+        "2013-01-01 00:00:00 to 2013-01-28 00:00:00 UTC",
+        f"csv {flights}",
+        "distance",
+        "2 (modyn data bad",
+    ):
+        assert words in shown
+    assert json.loads(run("show", "flights", "--json").stdout)["quarantined"] == 2
+    bad = run("bad", "flights").stdout
+    assert "time is not a time" in bad
+    assert "'2013-13-01'" in bad
+    lines = [json.loads(line) for line in run("bad", "flights", "--json").stdout.splitlines()]
+    assert [line["row"] for line in lines] == [101, 102]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["missing.csv"], "missing.csv."),
+        (
+            ["flights.csv", "--label", "lat"],
+            "has no column 'lat' (the label). Did you mean 'late'? Its columns: distance, late",
+        ),
+        (
+            ["flights.csv", "--set", "delimitr=;"],
+            "source.csv.delimitr: no option is named 'delimitr' here. Did you mean",
+        ),
+        (["flights.csv", "--format", "cvs"], "no source is named 'cvs'. Did you mean 'csv'?"),
+        (["flights.csv", "--timestamp", "who"], "who is not a time: 'bob'"),
+        (["flights.csv", "--timestamp", "distance"], "column 'distance' holds numbers: say time_unit"),
+        (["flights.csv", "--set", "on_bad_sample=fail"], "row 101: distance is not a whole number: 'far'"),
+        (["empty.csv"], "empty.csv is empty"),
+        (["flights.csv", "--link"], "cannot be linked"),
+        (["flights.xyz"], "flights.xyz. Did you mean 'flights.csv'?"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_exit_code_2(
+    run: Run, flights: Path, workspace: Workspace, words: list[str], message: str
+) -> None:
+    (flights.parent / "empty.csv").touch()
+    done = run("add", "new", *words)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "Traceback" not in done.stderr
+    assert Dataset.names(workspace) == []
+
+
+def test_a_name_that_exists_is_refused_and_nothing_is_lost(run: Run, flights: Path) -> None:
+    run("add", "flights", str(flights))
+    again = run("add", "flights", str(flights))
+    assert again.returncode == 2
+    assert "there is a dataset 'flights' already" in again.stderr
+    assert "101" in run("ls").stdout
+    assert "0 samples added" in run("add", "flights", str(flights), "--extend").stdout
+
+
+def test_watching_once_takes_new_rows_and_retrying_takes_fixed_ones(run: Run, flights: Path) -> None:
+    run("add", "flights", str(flights), "--label", "late", "--timestamp", "time")
+    with flights.open("a") as file:
+        file.write("5,0,2013-02-01,dan\n")
+    os.utime(flights, (2, 2))
+    assert "flights: 1 samples added" in run("watch", "flights", "--once").stdout
+    assert "0 samples added, 2 still unusable" in run("retry", "flights").stdout
+
+
+def test_watching_ends_at_ctrl_c(run: Run, flights: Path, workspace: Workspace) -> None:
+    run("add", "flights", str(flights), "--label", "late", "--timestamp", "time", "--set", "settle=0s")
+    with flights.open("a") as file:
+        file.write("5,0,2013-02-01,dan\n")
+    command = [
+        sys.executable,
+        "-u",
+        "-c",
+        "from modyn.cli import main; main()",
+        "data",
+        "watch",
+        "flights",
+        "--interval",
+        "100ms",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("flights: 1 samples added")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+
+
+def test_samples_are_deleted_by_condition_key_file_and_id_and_purged(
+    run: Run, flights: Path, workspace: Workspace
+) -> None:
+    run("add", "flights", str(flights), "--label", "late", "--timestamp", "time", "--set", "id=who")
+    assert "20 samples deleted" in run("delete", "flights", "--id-column", "who", "--ids", "bob", "--yes").stdout
+    assert "3 samples deleted" in run("delete", "flights", "--keys", "0-3", "--yes").stdout
+    assert run("delete", "flights", "label == 1", "--yes").returncode == 0
+    dataset = Dataset.open(workspace, "flights")
+    assert set(dataset.samples().labels.tolist()) == {0}  # type: ignore[union-attr]
+    purged = run("purge", "flights")
+    assert purged.returncode == 0
+    assert "'far'" not in run("bad", "flights").stdout
+    assert "0 samples added" in run("watch", "flights", "--once").stdout
+    assert "samples deleted" in run("delete", "flights", "--source-file", "flights.csv", "--yes").stdout
+    assert dataset.num_samples == 0
+    assert "everything is as it was written" in run("verify", "flights").stdout
+    assert run("compact", "flights").returncode == 0
+
+
+def test_deleting_asks_first_and_needs_to_know_what(run: Run, flights: Path, workspace: Workspace) -> None:
+    run("add", "flights", str(flights))
+    assert "say which samples" in run("delete", "flights").stderr
+    assert run("delete", "flights", "--keys", "1").returncode != 0
+    assert "neither a key nor a range" in run("delete", "flights", "--keys", "one").stderr
+    assert Dataset.open(workspace, "flights").num_samples == 101
+
+
+def test_retention_deletes_what_is_older(run: Run, flights: Path) -> None:
+    run("add", "flights", str(flights), "--timestamp", "time")
+    assert "100 samples deleted" in run("retention", "flights", "90d").stdout
+    assert run("retention", "flights", "ninety").returncode == 2
+    assert run("retention", "flights", "for-ever").returncode == 0
+
+
+def test_a_removed_dataset_leaves_nothing_and_its_name_is_free(run: Run, flights: Path) -> None:
+    run("add", "flights", str(flights))
+    assert "removed" in run("rm", "flights", "--yes").stdout
+    assert "There are no datasets yet" in run("ls").stdout
+    assert "101 samples added" in run("add", "flights", str(flights)).stdout
