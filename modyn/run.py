@@ -102,9 +102,15 @@ class Run:
 
     @property
     def retraining_seconds(self) -> float:
-        """Seconds spent in all stations but ``evaluate``: what keeping the model up to date costs."""
-        costs = self.costs
+        """Seconds that finished rounds spent in all stations but ``evaluate``: what keeping the model up to date costs."""
+        costs = self.finished_costs
         return float(costs.loc[costs["station"] != "evaluate", "seconds"].sum())
+
+    @property
+    def finished_costs(self) -> "pd.DataFrame":
+        """``costs``, less those of a round that was begun and not finished."""
+        begun = self.rounds.loc[~self.rounds["finished"].astype(bool), "round"]
+        return self.costs[~self.costs["round"].isin(begun)]
 
     @cached_property
     def rounds(self) -> "pd.DataFrame":

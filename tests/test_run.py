@@ -61,6 +61,15 @@ def test_retraining_seconds_leave_evaluation_out(tmp_path: Path) -> None:
     assert run.retraining_seconds == pytest.approx(3 * 2.15)
 
 
+def test_costs_of_a_round_that_was_not_finished_are_no_retraining(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.round(0, seconds=2.0)
+    journal.round(1, seconds=9.0, finish=False)
+    run = journal.close()
+    assert run.retraining_seconds == pytest.approx(2.15)
+    assert run.seconds == pytest.approx(2.65 + 9.65)
+
+
 def test_times_are_utc_and_exact_to_the_microsecond(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.round(0)

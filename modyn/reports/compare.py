@@ -164,7 +164,7 @@ def mean_score(run: Run, model: str, metric: str, windows: Iterable[Place]) -> f
 
 
 def _run_row(run: Run, name: str, shared: Mapping[str, frozenset[Place]]) -> dict[str, Any]:
-    spent = run.costs.groupby("station")["seconds"].sum()
+    spent = run.finished_costs.groupby("station")["seconds"].sum()
     row = {
         "name": name,
         "kind": "run",
@@ -172,9 +172,9 @@ def _run_row(run: Run, name: str, shared: Mapping[str, frozenset[Place]]) -> dic
         "model": "active",
         "status": run.status,
         "rounds": run.num_rounds,
-        "samples_trained": int(run.rounds["num_trained"].sum()),
+        "samples_trained": int(run.rounds.loc[run.rounds["finished"].astype(bool), "num_trained"].sum()),
         **{f"seconds_{station}": float(spent.get(station, 0.0)) for station in STATIONS},
-        "seconds": run.seconds,
+        "seconds": float(spent.sum()),
         "retraining_seconds": run.retraining_seconds,
     }
     for metric, windows in shared.items():

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Figure = dict[str, Any]
 Trace = dict[str, Any]
 NUM_COLOURS = 6
-SYMBOLS = ("circle", "square", "diamond", "triangle-up", "pentagon", "star")
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "pentagon", "star", "hexagon")
 HIDDEN_AXIS: Mapping[str, Any] = {"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True}
 """A second y axis from 0 at the foot to 1 at the top, for marks that have a place but no value."""
 
@@ -77,7 +77,7 @@ def colour_of(number: int) -> str:
 
 
 def symbol_of(number: int) -> str:
-    """The mark of the run with this number, so that runs differ by more than colour."""
+    """The mark of the run with this number: with 7 marks and 6 colours, 42 runs can be told apart."""
     return SYMBOLS[number % len(SYMBOLS)]
 
 

@@ -42,7 +42,7 @@
       const axis = { gridcolor: line, zerolinecolor: line, linecolor: line, fixedrange: !fine.matches, tickfont: { size: 12 } };
       Object.assign(axis, name[0] === "y" ? { automargin: true } : { tickangle: 0 }, name[0] === "x" && narrow ? { nticks: 4 } : {});
       layout[name] = Object.assign(axis, layout[name]);
-      if (narrow && name[0] === "x") thin(layout[name], 3);
+      if (narrow && name[0] === "x") thin(layout[name], 2);
     }
     const entries = figureOf(box.dataset.chart).data.filter(t => t.name && t.showlegend !== false && t.type !== "heatmap").length;
     const extra = narrow ? 22 * Math.max(0, Math.min(entries, 10) - 2) : 0;
