@@ -1,0 +1,236 @@
+"""Choosing while training: within each large batch, anew after some epochs, and from what was noted of each sample.
+
+A large batch is scored in inference mode on the model's device, and only the chosen rows go through the training step: gradients and
+batch-norm statistics are those of the chosen rows alone. The random numbers are a function of (seed, round, epoch, step), so
+a training that goes on after a crash chooses the same.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from modyn.errors import TrainingError
+from modyn.training.blocks import Batch
+from modyn.training.losses import Criterion
+from modyn.training.order import CHOOSE, derived_seed, random
+from modyn.training.signals import FUNCTIONS, Name, Scorer, Value, to_arrays
+from modyn.training.tensors import mapped
+from modyn.types import Array, BatchRule, Float32s, Int64s, Selection, Signals
+
+Score = Callable[[Sequence[Name], Int64s], Signals]
+"""Signals of keys, by the model as it is now."""
+Record = Callable[[int, Int64s, Array, Array | None], None]
+"""``(epoch, keys, losses, right)``, in the order of training; ``right`` is None where there is no right or wrong."""
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """A value known of samples before training, such as the irreducible loss: ``values[n]`` of ``keys[n]``, which rise.
+
+    NaN (not known after all) counts like the highest known value.
+    """
+
+    keys: Int64s
+    values: Array
+
+    def of(self, keys: Int64s) -> Float32s:
+        """``[n]``: the values of these keys."""
+        return self._filled[np.searchsorted(self.keys, keys)]
+
+    @cached_property
+    def _filled(self) -> Float32s:
+        unknown = np.isnan(self.values)
+        highest = 1.0 if unknown.all() else np.nanmax(self.values)
+        return np.where(unknown, highest, self.values).astype(np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What is chosen, and noted, while a round trains.
+
+    ``given`` holds what is known before of every sample of the selection. ``anew(epoch, score)`` gives the
+    selection of the epochs from ``epoch`` on, every ``every_epochs``. ``record(epoch, keys, losses, right)`` is told each epoch's samples in
+    the order of training; ``right`` is None where there is no right or wrong.
+    """
+
+    in_batch: BatchRule | None = None
+    given: Mapping[str, Known] = field(default_factory=dict)
+    every_epochs: int = 0
+    anew: Callable[[int, Score], Selection] | None = None
+    record: Record | None = None
+
+    def large_batch(self, batch_size: int) -> int:
+        """Samples to load for a step that trains on ``batch_size``."""
+        return batch_size if self.in_batch is None else max(batch_size, round(batch_size / self.in_batch.share))
+
+
+class InBatch:
+    """Chooses the rows of each large batch that are trained on."""
+
+    def __init__(
+        self,
+        rule: BatchRule,
+        *,
+        scorer: Scorer | None,
+        given: Mapping[str, Known],
+        seed: int,
+        round: int,  # noqa: A002
+    ) -> None:
+        self.rule, self.scorer, self.seed, self.round = rule, scorer, seed, round
+        self._given = given
+
+    @classmethod
+    def of(
+        cls,
+        rule: BatchRule,
+        *,
+        model: nn.Module,
+        criterion: Criterion,
+        device: torch.device,
+        precision: str,
+        given: Mapping[str, Known],
+        seed: int,
+        round: int,  # noqa: A002
+    ) -> "InBatch":
+        """The chooser of a round. Raises TrainingError if a signal of the rule can neither be computed nor is given."""
+        names = [name for name in rule.scores if str(name) not in given]
+        unknown = [str(name) for name in names if isinstance(name, str) and name not in FUNCTIONS]
+        if unknown:
+            raise TrainingError(f"round {round}: signal {', '.join(unknown)} is not known within a batch")
+        scorer = None
+        if names:
+            scorer = Scorer(model, criterion, names, device=device, precision=rule.precision or precision)
+        return cls(rule, scorer=scorer, given=given, seed=seed, round=round)
+
+    def __call__(self, batch: Batch) -> Batch:
+        """The rows of ``batch`` to train on, with the rule's weights multiplied into their own."""
+        size = max(1, round(self.rule.share * len(batch)))
+        if size >= len(batch):
+            return batch
+        device = batch.labels.device if batch.labels is not None else torch.device("cpu")
+        if batch.step % self.rule.score_every:
+            return taken(batch, self._draw(batch, len(batch))[:size].to(device), None)
+        signals = self._signals(batch)
+        if self.rule.form is None:
+            return self._picked(batch, signals, size)
+        score = sum(factor * _scalar(signals[str(name)]) for name, factor in self.rule.scores.items())
+        assert isinstance(score, Tensor)
+        if self.rule.form == "top":
+            return taken(batch, score.topk(size, sorted=False).indices, None)
+        return self._drawn(batch, score, size)
+
+    def _signals(self, batch: Batch) -> dict[str, Value]:
+        found = {} if self.scorer is None else self.scorer(batch.inputs, batch.labels)
+        device = batch.labels.device if batch.labels is not None else torch.device("cpu")
+        for name, known in self._given.items():
+            found[name] = torch.from_numpy(known.of(batch.keys)).to(device)
+        return found
+
+    def _picked(self, batch: Batch, signals: Mapping[str, Value], size: int) -> Batch:
+        """By a picker that works on arrays: the signals of the batch are copied to the host, the samples are not."""
+        labels = None if batch.labels is None else batch.labels.cpu().numpy()
+        generator = random(self.seed, CHOOSE, self.round, batch.epoch, batch.step)
+        rows, weights = self.rule.pick(to_arrays([signals]), size, generator, labels)
+        device = batch.labels.device if batch.labels is not None else torch.device("cpu")
+        chosen = torch.from_numpy(np.ascontiguousarray(rows)).to(device)
+        return taken(batch, chosen, None if weights is None else torch.from_numpy(weights).to(device))
+
+    def _drawn(self, batch: Batch, score: Tensor, size: int) -> Batch:
+        """Importance sampling as ``importance-sampling`` does it: randomised systematic, chances exactly in proportion."""
+        chances = _inclusion(score.double(), size, self.rule.uniform_share)
+        order = self._draw(batch, len(batch)).to(score.device)
+        ends = chances[order].cumsum(0)
+        start = float(random(self.seed, CHOOSE, self.round, batch.epoch, batch.step, 1).random())
+        marks = (torch.arange(size, device=score.device, dtype=torch.float64) + start) * (ends[-1] / size)
+        rows = order[torch.searchsorted(ends, marks, right=True).clamp_max(len(batch) - 1)]
+        return taken(batch, rows, (size / (len(batch) * chances[rows])).float())
+
+    def _draw(self, batch: Batch, number: int) -> Tensor:
+        generator = torch.Generator().manual_seed(derived_seed(self.seed, CHOOSE, self.round, batch.epoch, batch.step))
+        return torch.randperm(number, generator=generator)
+
+
+def _scalar(value: Value) -> Tensor:
+    """``[n]``: one number a sample; a vector's length."""
+    if isinstance(value, tuple):
+        errors, embeddings = value
+        lengths: Tensor = errors.norm(dim=1)
+        return lengths if embeddings is None else lengths * (embeddings.square().sum(1) + 1).sqrt()
+    found: Tensor = value if value.ndim == 1 else value.flatten(1).norm(dim=1)
+    return found
+
+
+def _inclusion(scores: Tensor, size: int, uniform_share: float) -> Tensor:
+    """``[n]`` chances of being taken, summing to ``size``: in proportion to scores, those above 1 cut and shared out."""
+    total = scores.sum()
+    even = torch.full_like(scores, 1 / len(scores))
+    shares = torch.where(total > 0, (1 - uniform_share) * scores / total.clamp_min(1e-300) + uniform_share * even, even)
+    chances = size * shares
+    for _ in range(len(scores)):
+        certain = chances >= 1
+        left, rest = size - certain.sum(), torch.where(certain, 0, shares).sum()
+        spread = torch.where(certain, 1.0, shares / rest.clamp_min(1e-300) * left)
+        if bool((spread <= 1).all()):
+            return spread
+        chances = torch.where(certain, 1.0, spread)
+    return chances.clamp_max(1)
+
+
+def taken(batch: Batch, rows: Tensor, weights: Tensor | None) -> Batch:
+    """Rows of a batch, with ``weights[k]`` multiplied into theirs."""
+    kept = None if batch.weights is None else batch.weights[rows]
+    if weights is not None:
+        kept = weights if kept is None else kept * weights
+    return replace(
+        batch,
+        inputs=mapped(lambda tensor: tensor[rows], batch.inputs),
+        labels=None if batch.labels is None else batch.labels[rows],
+        weights=kept,
+        keys=batch.keys[rows.cpu().numpy()],
+    )
+
+
+class Recorder:
+    """Notes the loss of each sample as it is trained on; on the device until the epoch ends."""
+
+    def __init__(self, record: Record, criterion: Criterion) -> None:
+        self._record, self._criterion = record, criterion
+        self._keys: list[Int64s] = []
+        self._losses: list[Tensor] = []
+        self._right: list[Tensor] = []
+
+    def add(self, keys: Int64s, losses: Tensor, outputs: Tensor, labels: Tensor) -> None:
+        """Note a batch: ``losses[n]`` before the step, and whether the likeliest class of ``outputs`` is the label."""
+        self._keys.append(keys)
+        self._losses.append(losses.detach())
+        if self._criterion.task == "classification" and labels.ndim == 1 and outputs.ndim == 2:
+            self._right.append(outputs.detach().argmax(1) == labels)
+
+    def end_epoch(self, epoch: int) -> None:
+        """Hand over what was noted since the last call."""
+        if self._keys:
+            self._record(epoch, *self._joined())
+        self._keys, self._losses, self._right = [], [], []
+
+    def _joined(self) -> tuple[Int64s, Array, Array | None]:
+        right = torch.cat(self._right).cpu().numpy() if len(self._right) == len(self._keys) else None
+        return np.concatenate(self._keys), torch.cat(self._losses).float().cpu().numpy(), right
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was noted of an unfinished epoch."""
+        if not self._keys:
+            return {}
+        keys, losses, right = self._joined()
+        return {"keys": keys, "losses": losses, "right": None if right is None else right.astype(np.int64)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from ``state_dict``."""
+        self._keys, self._losses, self._right = [], [], []
+        if state:
+            self._keys, self._losses = [state["keys"]], [torch.from_numpy(state["losses"])]
+            self._right = [] if state["right"] is None else [torch.from_numpy(state["right"].astype(bool))]
