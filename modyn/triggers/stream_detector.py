@@ -22,12 +22,12 @@ DETECTORS = {
     "adwin": ("river.drift", "ADWIN", "Bifet and Gavaldà 2007"),
     "ddm": ("river.drift.binary", "DDM", "Gama et al. 2004"),
     "eddm": ("river.drift.binary", "EDDM", "Baena-García et al. 2006"),
-    "hddm-a": ("river.drift.binary", "HDDM_A", "Frías-Blanco et al. 2014"),
-    "hddm-w": ("river.drift.binary", "HDDM_W", "Frías-Blanco et al. 2014"),
+    "hddm-a": ("river.drift.binary", "HDDMA", "Frías-Blanco et al. 2014"),
+    "hddm-w": ("river.drift.binary", "HDDMW", "Frías-Blanco et al. 2014"),
     "kswin": ("river.drift", "KSWIN", "Raab et al. 2020"),
     "page-hinkley": ("river.drift", "PageHinkley", "Page 1954"),
 }
-"""Module and class in river, and the paper."""
+"""Module and class in river (before river 0.23 those of hddm had an underscore), and the paper."""
 
 
 class StreamDetector(Trigger):
@@ -81,7 +81,8 @@ class StreamDetector(Trigger):
         """A detector that has seen nothing. Raises MissingExtra without river, ConfigError if it does not take the parameters."""
         module, name, _ = DETECTORS[self.detector]
         try:
-            cls = getattr(importlib.import_module(module), name)
+            home = importlib.import_module(module)
+            cls = getattr(home, name, None) or getattr(home, f"{name[:-1]}_{name[-1]}")
         except ImportError:
             raise MissingExtra("river", extra="stream") from None
         seed = {"seed": 0} if self.detector == "kswin" else {}
