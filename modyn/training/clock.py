@@ -1,9 +1,10 @@
-"""Where the seconds of an epoch go: waiting for data, moving it, forward, backward, step."""
+"""Where the seconds of an epoch go: waiting for data, moving it, scoring large batches, forward, backward, step."""
 
 import time
 from collections.abc import Mapping
 
 PHASES = ("wait", "move", "forward", "backward", "step")
+"""What every epoch has; ``score`` comes with them where samples are chosen within batches."""
 
 
 class Clock:
@@ -20,7 +21,7 @@ class Clock:
     def lap(self, phase: str) -> None:
         """Count the time since the last lap to ``phase``."""
         now = time.perf_counter()
-        self.seconds[phase] += now - self._last
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self._last
         self._last = now
 
     def take(self) -> dict[str, float]:

@@ -32,25 +32,37 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Length:
-    """How long a round trains, in optimiser steps."""
+    """How long a round trains: optimiser steps in an epoch and in all, and epochs, of which the last may be cut short."""
 
     steps_per_epoch: int
     num_steps: int
-
-    @property
-    def num_epochs(self) -> int:
-        return -(-self.num_steps // self.steps_per_epoch)
+    num_epochs: int
 
     @classmethod
-    def of(cls, options: Training, num_rows: int, round: int) -> "Length":  # noqa: A002
-        """Raises TrainingError if there is nothing to train on."""
-        size = options.batch_size * options.accumulate
-        per_epoch = num_batches(num_rows, size, drop_last=options.drop_last)
+    def of(
+        cls,
+        options: Training,
+        num_rows: int,
+        round: int,  # noqa: A002
+        *,
+        batch_size: int,
+        done: tuple[int, int] = (0, 0),
+    ) -> "Length":
+        """The length of a round that has ``done`` so many epochs and steps, and goes on with batches out of ``num_rows``.
+
+        Raises TrainingError if there is nothing to train on.
+        """
+        per_epoch = num_batches(num_rows, batch_size, drop_last=options.drop_last)
         if not per_epoch:
-            reason = f", and drop_last leaves out batches of less than {size}" if num_rows else ""
+            reason = f", and drop_last leaves out batches of less than {batch_size}" if num_rows else ""
             raise TrainingError(f"round {round}: nothing to train on: {num_rows} samples are selected{reason}")
+        epochs, steps = done
         samples = options.samples_of(round)
-        return cls(per_epoch, per_epoch * options.epochs_of(round) if samples is None else -(-samples // size))
+        if samples is None:
+            num_epochs = options.epochs_of(round)
+            return cls(per_epoch, steps + per_epoch * (num_epochs - epochs), num_epochs)
+        num_steps = -(-samples // batch_size)
+        return cls(per_epoch, num_steps, epochs - (-(num_steps - steps) // per_epoch))
 
 
 def peak_memory(device: torch.device) -> int:

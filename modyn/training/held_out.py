@@ -51,6 +51,11 @@ class Watch:
         self.best: dict[str, Tensor] = {}
         self._loader, self._criterion, self._move = loader, criterion, move
 
+    def without(self, selection: Selection) -> Selection:
+        """The selection without held-out samples."""
+        rows = ~np.isin(selection.keys, self.held_out.keys)
+        return Selection(selection.keys[rows], None if selection.weights is None else selection.weights[rows])
+
     def look(self, model: nn.Module, weights: Mapping[str, Tensor], epoch: int) -> float:
         """The loss on the held-out samples; ``weights`` are kept if it is the best so far."""
         loss = self._loss(model, weights)

@@ -110,6 +110,11 @@ class Criterion:
             else "regression"
         )
 
+    @property
+    def is_plain_cross_entropy(self) -> bool:
+        """Whether the gradient at the outputs is softmax minus one-hot: no class weights, no smoothing, nothing ignored."""
+        return isinstance(self._plain_mean, nn.CrossEntropyLoss) and self._plain_mean.label_smoothing == 0
+
     def to(self, device: torch.device) -> "Criterion":
         """Move the loss's own tensors (class weights) to a device."""
         if isinstance(self._function, nn.Module):
@@ -133,8 +138,7 @@ class Criterion:
 
     def total(self, outputs: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
         """``sum(w_i l_i)``."""
-        losses = self.per_sample(outputs, labels)
-        return losses.sum() if weights is None else (weights * losses).sum()
+        return weighted_sum(self.per_sample(outputs, labels), weights)
 
     def labels_for(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """The labels in the type and shape that the loss compares with ``outputs``."""
@@ -211,3 +215,8 @@ class Criterion:
             return outputs
         shares = outputs if self._kind == "bce" else outputs.sigmoid()
         return torch.cat([1 - shares, shares], 1) if shares.shape[1] == 1 else shares
+
+
+def weighted_sum(losses: Tensor, weights: Tensor | None) -> Tensor:
+    """``sum(w_i l_i)``; the plain sum if ``weights`` is None."""
+    return losses.sum() if weights is None else (weights * losses).sum()

@@ -4,7 +4,7 @@ import numpy as np
 
 from modyn.types import Int64s
 
-SHUFFLE, SAMPLE, MODEL, TRAIN, HELD_OUT, AUGMENT = range(6)
+SHUFFLE, SAMPLE, MODEL, TRAIN, HELD_OUT, AUGMENT, CHOOSE = range(7)
 """What a stream of random numbers is for; two purposes never share one."""
 
 

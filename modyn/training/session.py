@@ -1,7 +1,7 @@
 """One round's training: batches through steps, epoch by epoch, with what the user sees of it."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from modyn.errors import TrainingError
 from modyn.runlog import RunLog
 from modyn.training import state as states
 from modyn.training.blocks import Batch, Plan
+from modyn.training.choice import Choice, InBatch, Recorder, Score
 from modyn.training.clock import Clock, bound_by
 from modyn.training.ema import MovingAverage
 from modyn.training.failures import explain
@@ -27,8 +28,9 @@ from modyn.training.optim import build_optimizers, build_schedules
 from modyn.training.options import Training
 from modyn.training.randomness import random_state, set_random_state
 from modyn.training.ranks import Ranks
+from modyn.training.signals import Name
 from modyn.training.step import Step
-from modyn.types import Selection
+from modyn.types import BatchRule, Int64s, Selection, Signals
 
 PROGRESS_S = 0.25
 CHECK_STEPS = 50
@@ -55,22 +57,26 @@ class Session:
         criterion: Criterion,
         device: torch.device,
         ranks: Ranks,
+        seed: int,
         round: int,  # noqa: A002
-        num_rows: int,
+        selection: Selection,
+        choice: Choice,
         log: RunLog | None,
         began: float,
         hooks: Hooks,
         watch: Watch | None = None,
         saved: Saved | None = None,
     ) -> None:
-        self.options, self.model, self.device, self.round, self.log = options, model, device, round, log
-        self.num_rows = num_rows
-        self.length = Length.of(options, num_rows, round)
+        self.options, self.model, self.device, self.log = options, model, device, log
+        self.seed, self.round, self.selection, self.choice = seed, round, selection, choice
+        self.batch_size = choice.large_batch(options.batch_size * options.accumulate)
+        self.length = Length.of(options, len(selection), round, batch_size=self.batch_size)
         self.clock = Clock()
         optimizers = build_optimizers(options, model)
         self.schedules = build_schedules(
             options, optimizers, num_steps=self.length.num_steps, num_epochs=self.length.num_epochs
         )
+        self.recorder = None if choice.record is None else Recorder(choice.record, criterion)
         self.step = Step(
             options,
             model=model,
@@ -80,29 +86,82 @@ class Session:
             device=device,
             clock=self.clock,
             ranks=ranks,
+            recorder=self.recorder,
         )
         self.average = None if options.ema is None else MovingAverage(model, decay=options.ema.decay)
         self.ranks, self.hooks, self.watch, self.saved = ranks, hooks, watch, saved
+        self.num_samples = len(selection)
         self.num_steps = 0
-        self.epoch, self.epoch_step = 0, 0
+        self.epoch, self.epoch_step, self.selected_at = 0, 0, 0
         self.loss = 0.0
         self.first_step_s = 0.0
         self.load_s = self.train_s = 0.0
         self.is_over = False
         one = device.type == "cpu" and ranks.num_ranks == 1
         self.ledger = Ledger(every=1 if one else CHECK_STEPS, reduce=None if ranks.num_ranks == 1 else ranks.total)
+        self._chooser: InBatch | None = None
         self._steps_here = 0
         self._began = began
         self._epoch_began = self._shown = self._saved_at = time.perf_counter()
 
-    def plan(self, seed: int) -> Plan:
-        """What to load, from where the session stands to its end."""
+    def run(self, loader: Loader, score: Callable[[nn.Module, Sequence[Name], Int64s], Signals]) -> None:
+        """Train to the end, from where the session stands; the selection is made anew where the choice says so.
+
+        Raises TrainingError naming round, epoch and step if training cannot go on.
+        """
+        self.model.train()
+        while self.num_steps < self.length.num_steps and not self.is_over:
+            if self._is_reselection_due():
+                self._select_anew(lambda names, keys: score(self.model, names, keys))
+            if self.choice.in_batch is not None:
+                self._chooser = self._new_chooser(self.choice.in_batch)
+            self._run_epochs(loader)
+
+    def _is_reselection_due(self) -> bool:
+        every = self.choice.every_epochs
+        return bool(every) and self.epoch_step == 0 and self.epoch % every == 0 and self.epoch != self.selected_at
+
+    def _select_anew(self, score: Score) -> None:
+        assert self.choice.anew is not None
+        before = time.perf_counter()
+        selection = self.choice.anew(self.epoch, score)
+        self.selection = selection if self.watch is None else self.watch.without(selection)
+        self.selected_at = self.epoch
+        self._measure_length()
+        self.train_s += time.perf_counter() - before
+        self._epoch_began = time.perf_counter()
+
+    def _measure_length(self) -> None:
+        self.length = Length.of(
+            self.options,
+            len(self.selection),
+            self.round,
+            batch_size=self.batch_size,
+            done=(self.epoch, self.num_steps - self.epoch_step),
+        )
+
+    def _new_chooser(self, rule: BatchRule) -> InBatch:
+        return InBatch.of(
+            rule,
+            model=self.model,
+            criterion=self.step.criterion,
+            device=self.device,
+            precision=self.options.precision,
+            given=self.choice.given,
+            seed=self.seed,
+            round=self.round,
+        )
+
+    def _plan(self) -> Plan:
+        """What to load: from where the session stands to its end, or to where the selection is made anew."""
+        every = self.choice.every_epochs
+        end = self.length.num_epochs if not every else min(self.length.num_epochs, (self.epoch // every + 1) * every)
         return Plan(
-            batch_size=self.options.batch_size * self.options.accumulate,
-            seed=seed,
+            batch_size=self.batch_size,
+            seed=self.seed,
             round=self.round,
             first_epoch=self.epoch,
-            end_epoch=self.length.num_epochs,
+            end_epoch=end,
             first_step=self.epoch_step,
             drop_last=self.options.drop_last,
             shuffle_window=self.options.shuffle_window,
@@ -111,13 +170,9 @@ class Session:
             augment=True,
         )
 
-    def run(self, loader: Loader, selection: Selection, *, seed: int) -> None:
-        """Train to the end, from where the session stands. Raises TrainingError naming round, epoch and step if it cannot go on."""
-        if self.num_steps >= self.length.num_steps or self.is_over:
-            return
-        self.model.train()
+    def _run_epochs(self, loader: Loader) -> None:
+        batches = loader.batches(self.selection, self._plan(), examine=self.step.criterion.check_labels)
         self.clock.start()
-        batches = loader.batches(selection, self.plan(seed), examine=self.step.criterion.check_labels)
         with closing(batches):  # type: ignore[type-var]
             for batch in self._measured(batches):
                 self._train_on(batch)
@@ -143,6 +198,9 @@ class Session:
 
     def _train_on(self, batch: Batch) -> None:
         try:
+            if self._chooser is not None:
+                batch = self._chooser(batch)
+                self.clock.lap("score")
             loss = self.step(batch, check=self._steps_here == 0)
         except Exception as error:
             raise explain(error, self.model, batch.inputs, where=self._where(batch.epoch, batch.step)) from error
@@ -159,8 +217,7 @@ class Session:
 
     def _batch_size(self, step: int) -> int:
         """Rows of a batch on all devices together."""
-        size = self.options.batch_size * self.options.accumulate
-        return min(size, self.num_rows - step * size)
+        return min(self.batch_size, len(self.selection) - step * self.batch_size)
 
     def _after_step(self, batch: Batch) -> None:
         now = time.perf_counter()
@@ -225,6 +282,8 @@ class Session:
         seconds = self.clock.take()
         self.load_s += seconds["wait"] + seconds["move"]
         self.train_s += now - self._epoch_began - seconds["wait"] - seconds["move"]
+        if self.recorder is not None:
+            self.recorder.end_epoch(self.epoch)
         held_out = self._look_at_held_out()
         if self.log is not None:
             self._log_epoch(now - self._epoch_began, num_samples, seconds, held_out)
@@ -270,7 +329,7 @@ class Session:
         weights = self.weights() if self.watch is None else self.watch.best
         return Fitted(
             weights={name: on_cpu(value) for name, value in weights.items()},
-            num_samples=self.num_rows,
+            num_samples=self.num_samples,
             num_steps=self.num_steps,
             loss=self.loss,
             seconds={"load": self.load_s, "train": self.train_s},
@@ -306,6 +365,9 @@ class Session:
             "ledger": self.ledger.state_dict(),
             "random": random_state(self.device),
             "position": {"num_steps": self.num_steps, "epoch": self.epoch, "epoch_step": self.epoch_step},
+            "selected_at": self.selected_at,
+            "selection": (self.selection.keys, self.selection.weights) if self.selected_at else None,
+            "recorder": None if self.recorder is None else self.recorder.state_dict(),
             "loss": self.loss,
             "is_over": self.is_over,
             "load_s": self.load_s,
@@ -329,5 +391,11 @@ class Session:
         self.num_steps, self.epoch, self.epoch_step = (
             state["position"][name] for name in ("num_steps", "epoch", "epoch_step")
         )
+        self.selected_at = state["selected_at"]
+        if state["selection"] is not None:
+            self.selection = Selection(*state["selection"])
+        self._measure_length()
+        if self.recorder is not None:
+            self.recorder.load_state_dict(state["recorder"])
         self.loss, self.is_over = state["loss"], state["is_over"]
         self.load_s, self.train_s = state["load_s"], state["train_s"]

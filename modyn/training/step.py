@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,9 @@ from modyn.training.losses import Criterion
 from modyn.training.options import Training
 from modyn.training.ranks import Ranks
 from modyn.training.tensors import apply
+
+if TYPE_CHECKING:
+    from modyn.training.choice import Recorder
 
 TINY = torch.finfo(torch.float32).tiny
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -36,6 +39,7 @@ class Step:
         clock: Clock,
         forward: Callable[..., Any] | None = None,
         ranks: Ranks | None = None,
+        recorder: "Recorder | None" = None,
     ) -> None:
         self.options = options
         self.model = model
@@ -45,6 +49,7 @@ class Step:
         self.device = device
         self.clock = clock
         self.ranks = ranks or Ranks()
+        self.recorder = recorder
         self.scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self._micro_rows = -(-options.batch_size // self.ranks.num_ranks)
@@ -64,11 +69,7 @@ class Step:
     def _gradients(self, batch: Batch, *, check: bool) -> Tensor:
         if self.options.accumulate == 1 and batch.total_weight is None:
             return self._backward(batch, check=check, total=None)
-        total: Any = batch.total_weight
-        if total is None:
-            total = float(len(batch)) if batch.weights is None else batch.weights.sum().clamp_min(TINY)
-        elif not total:
-            total = TINY
+        total = _weight_of(batch) if batch.total_weight is None else batch.total_weight or TINY
         size = self._micro_rows
         starts = range(0, max(1, len(batch)), size)
         losses = []
@@ -90,18 +91,29 @@ class Step:
             outputs = apply(self.forward, batch.inputs)
             if check:
                 self.criterion.check(outputs, batch.labels, batch.keys)
-            assert batch.labels is not None
             outputs = outputs.float() if self.options.precision != "fp32" else outputs
-            if total is None:
-                loss = self.criterion(outputs, batch.labels, batch.weights)
-            else:
-                loss = self.criterion.total(outputs, batch.labels, batch.weights) / total
+            loss = self._loss(outputs, batch, total)
+        if self.recorder is not None:
+            self._note(self.recorder, batch, outputs.detach())
         self.clock.lap("forward")
         # DDP divides gradients by the number of ranks; each has already divided by the whole batch's weight.
         scaled = loss * self.ranks.num_ranks if self.ranks.num_ranks > 1 else loss
         self.scaler.scale(scaled).backward()  # type: ignore[no-untyped-call]
         self.clock.lap("backward")
         return loss.detach()
+
+    def _note(self, recorder: "Recorder", batch: Batch, outputs: Tensor) -> None:
+        """Losses a sample, computed apart so that noting them changes no bit of the step."""
+        assert batch.labels is not None
+        with torch.no_grad():
+            recorder.add(batch.keys, self.criterion.per_sample(outputs, batch.labels), outputs, batch.labels)
+
+    def _loss(self, outputs: Tensor, batch: Batch, total: Any) -> Tensor:
+        assert batch.labels is not None
+        if total is None:
+            return self.criterion(outputs, batch.labels, batch.weights)
+        loss: Tensor = self.criterion.total(outputs, batch.labels, batch.weights) / total
+        return loss
 
     def _update(self) -> None:
         clip = self.options.clip
@@ -115,6 +127,11 @@ class Step:
         for optimizer in self.optimizers:
             self.scaler.step(optimizer)
         self.scaler.update()
+
+
+def _weight_of(batch: Batch) -> Any:
+    """Sum of the batch's weights, never 0."""
+    return float(len(batch)) if batch.weights is None else batch.weights.sum().clamp_min(TINY)
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:

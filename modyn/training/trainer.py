@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from modyn.training import ranks as devices
 from modyn.training import state as states
 from modyn.training.blocks import Batch, Plan
 from modyn.training.cache import ParsedCache
+from modyn.training.choice import Choice
 from modyn.training.clock import Clock
 from modyn.training.device import find_device
 from modyn.training.failures import explain
@@ -36,10 +37,11 @@ from modyn.training.randomness import seeded
 from modyn.training.ranks import Ranks
 from modyn.training.recipe import Recipe
 from modyn.training.session import Saved, Session
+from modyn.training.signals import Name, Scorer, to_arrays
 from modyn.training.step import Step, autocast
 from modyn.training.tensors import apply, layout
 from modyn.training.weights import load_weights, read_pretrained
-from modyn.types import Float32s, Int64s, Reader, Selection
+from modyn.types import Float32s, Int64s, Reader, Selection, Signals
 
 PREDICT_ROWS = 4096
 PREDICT_BYTES = 16 * 2**20
@@ -98,15 +100,24 @@ class Trainer:
         """``classification``, ``multi-label`` or ``regression``: what ``predict`` gives."""
         return self.criterion.task
 
-    def fit(self, selection: Selection, *, round: int, start: Mapping[str, Tensor] | None = None) -> Fitted:  # noqa: A002
+    def fit(
+        self,
+        selection: Selection,
+        *,
+        round: int,  # noqa: A002
+        start: Mapping[str, Tensor] | None = None,
+        choice: Choice | None = None,
+    ) -> Fitted:
         """Train on a selection, from ``start`` or from new weights. A training that was killed goes on from its kept state.
 
-        Raises TrainingError naming round, epoch and step if the loss is no finite number, memory runs out, or shapes do not fit;
-        BadSample naming the key if the parser fails on a sample.
+        ``choice`` says what is chosen or noted while training. Raises TrainingError naming round, epoch and step if the loss is
+        no finite number, memory runs out, or shapes do not fit; BadSample naming the key if the parser fails on a sample.
         """
         began = time.perf_counter()
+        if choice is not None and self.options.devices > 1:
+            raise TrainingError("training.devices: selecting while training works on one device")
         with devices.joined(self.options.devices, self.device, self._rank_work(selection, round, start)) as ranks:
-            return self._fit(selection, round=round, start=start, ranks=ranks, began=began)
+            return self._fit(selection, round=round, start=start, choice=choice or Choice(), ranks=ranks, began=began)
 
     def _rank_work(self, selection: Selection, round: int, start: Mapping[str, Tensor] | None) -> "_RankWork":  # noqa: A002
         return _RankWork(
@@ -119,6 +130,7 @@ class Trainer:
         *,
         round: int,  # noqa: A002
         start: Mapping[str, Tensor] | None,
+        choice: Choice,
         ranks: Ranks,
         began: float,
     ) -> Fitted:
@@ -135,8 +147,10 @@ class Trainer:
                 criterion=self.criterion,
                 device=self.device,
                 ranks=ranks,
+                seed=self.seed,
                 round=round,
-                num_rows=len(chosen),
+                selection=chosen,
+                choice=choice,
                 log=self.log if ranks.is_first else None,
                 began=began,
                 hooks=self.hooks,
@@ -145,7 +159,7 @@ class Trainer:
             )
             if saved is not None and (state := states.load(saved.path, belongs_to=saved.belongs_to)) is not None:
                 session.load_state_dict(state)
-            session.run(self.loader, chosen, seed=self.seed)
+            session.run(self.loader, self._score)
         if saved is not None and ranks.is_first:
             saved.path.unlink(missing_ok=True)
         return session.fitted()
@@ -198,16 +212,42 @@ class Trainer:
         """
         if not len(keys):
             return np.empty((0, 0), dtype=np.float32)
-        if self._predictor is None:
-            self._predictor = self.new_model(0)
-        model = self._predictor.eval()
-        load_weights(model, weights)
+        model = self._model_with(weights)
         parts = []
         with torch.inference_mode(), closing(self._in_order(keys)) as batches:  # type: ignore[type-var]
             for batch in batches:
                 outputs = self._forward(model, batch, where="prediction")
                 parts.append(self.criterion.predictions(outputs).cpu())
         return torch.cat(parts).numpy()
+
+    def compute_signals(
+        self, names: Sequence[Name], keys: Int64s, weights: Mapping[str, Tensor], *, precision: str | None = None
+    ) -> Signals:
+        """The signals of ``keys``, in their order, by a model with these weights: ``array[n]`` or ``[n, d]``, or ``Gradients``.
+
+        ``names`` are those of ``signals.FUNCTIONS``, or importable functions. No keys give no arrays.
+        """
+        return self._score(self._model_with(weights), names, keys, precision=precision)
+
+    def _score(self, model: nn.Module, names: Sequence[Name], keys: Int64s, *, precision: str | None = None) -> Signals:
+        scorer = Scorer(model, self.criterion, names, device=self.device, precision=precision or self.options.precision)
+        parts = []
+        if len(keys):
+            with closing(self._in_order(keys)) as batches:  # type: ignore[type-var]
+                for batch in batches:
+                    moved = batch.to(self._move)
+                    try:
+                        parts.append(scorer(moved.inputs, moved.labels))
+                    except Exception as error:
+                        raise explain(error, model, moved.inputs, where="signals") from error
+        return to_arrays(parts)
+
+    def _model_with(self, weights: Mapping[str, Tensor]) -> nn.Module:
+        """A model in evaluation mode with these weights; the same one each time."""
+        if self._predictor is None:
+            self._predictor = self.new_model(0)
+        load_weights(self._predictor, weights)
+        return self._predictor.eval()
 
     def _in_order(self, keys: Int64s) -> Iterator[Batch]:
         """Batches of the keys in their order, large ones: nothing is kept for a backward pass."""
@@ -299,7 +339,14 @@ class _RankWork:
             state_dir=self.state_dir,
         )
         with contextlib.closing(trainer):
-            trainer._fit(self.selection, round=self.round, start=self.start, ranks=ranks, began=time.perf_counter())
+            trainer._fit(
+                self.selection,
+                round=self.round,
+                start=self.start,
+                choice=Choice(),
+                ranks=ranks,
+                began=time.perf_counter(),
+            )
 
 
 def _folder_of(log: RunLog | None) -> Path | None:

@@ -98,7 +98,7 @@ def test_keeping_the_state_changes_nothing(tmp_path):
 
 def test_the_state_is_kept_by_time_too(tmp_path, monkeypatch):
     times: list[int] = []
-    monkeypatch.setattr(state, "save", lambda *args, **kwargs: times.append(1))
+    monkeypatch.setattr(state, "save", lambda *_, **__: times.append(1))
     trainer(checkpoint={"time": "1us"}, state_dir=tmp_path).fit(everything(), round=0)
     assert len(times) == 32
 
