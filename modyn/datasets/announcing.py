@@ -98,7 +98,7 @@ def _serve(
 def _fetch(now: Snapshot, keys: Int64s, columns: Sequence[str] | None) -> bool:
     """Ask for the pages of these keys; returns whether any was looked for in vain."""
     any_cold = False
-    for opened, rows, _ in now.locate(keys):
+    for opened, rows in now.locate(keys).pieces:
         for name in opened.schema.columns if columns is None else columns:
             any_cold |= fetch(opened, name, rows)
     return any_cold

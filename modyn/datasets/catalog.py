@@ -7,10 +7,11 @@ shards that hold them, the commits that added or deleted them, and the deleted k
 import json
 import os
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 
@@ -19,6 +20,7 @@ from modyn.errors import DataError, NotFound, did_you_mean
 from modyn.workspace import Workspace
 
 TABLES = sa.MetaData()
+Classes: TypeAlias = tuple[str, ...] | None
 
 DATASETS = sa.Table(
     "datasets",
@@ -50,10 +52,9 @@ COMMITS = sa.Table(
 SHARDS = sa.Table(
     "dataset_shards",
     TABLES,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("dataset_id", sa.ForeignKey("datasets.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("dataset_id", sa.ForeignKey("datasets.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("file", sa.String(100), primary_key=True, comment="name in the dataset's folder, unique for ever"),
     sa.Column("kind", sa.String(10), nullable=False, comment="arrow, files or records"),
-    sa.Column("file", sa.Text, nullable=False, comment="name in the dataset's folder; null-length for linked records"),
     sa.Column("first_key", sa.BigInteger, nullable=False),
     sa.Column("end_key", sa.BigInteger, nullable=False),
     sa.Column("num_rows", sa.BigInteger, nullable=False),
@@ -123,9 +124,8 @@ class Head:
 class Shard:
     """A shard as the catalog knows it: where it lies, its half-open key range and its time range (inclusive)."""
 
-    id: int
-    kind: str
     file: str
+    kind: str
     first_key: int
     end_key: int
     num_rows: int
@@ -226,27 +226,74 @@ def names(connection: sa.Connection) -> list[str]:
 
 def shards(connection: sa.Connection, dataset_id: int) -> list[Shard]:
     """The shards that hold the dataset now, in key order."""
-    query = sa.select(SHARDS).where(SHARDS.c.dataset_id == dataset_id).order_by(SHARDS.c.first_key)
-    return [
-        Shard(**{key: value for key, value in row._mapping.items() if key != "dataset_id"})
-        for row in connection.execute(query)
-    ]
+    return [shard_of(row._mapping) for row in connection.execute(_SHARDS, {"dataset_id": dataset_id})]
+
+
+_SHARDS = sa.select(SHARDS).where(SHARDS.c.dataset_id == sa.bindparam("dataset_id")).order_by(SHARDS.c.first_key)
+
+
+def shard_of(row: Mapping[Any, Any]) -> Shard:
+    """A shard from its row."""
+    return Shard(**{str(key): value for key, value in row.items() if key != "dataset_id"})
 
 
 _ADVANCE = (
     sa.update(DATASETS)
     .where(DATASETS.c.id == sa.bindparam("dataset_id"))
     .values(version=DATASETS.c.version + sa.bindparam("by"), generation=DATASETS.c.generation + 1)
-    .returning(DATASETS.c.version, DATASETS.c.end_key, DATASETS.c.generation)
+    .returning(*DATASETS.c)
+)
+_EXTEND = _ADVANCE.where(DATASETS.c.end_key == sa.bindparam("start_key")).values(
+    end_key=sa.bindparam("new_end_key"),
+    schema=sa.bindparam("new_schema"),
+    label_classes=sa.bindparam("new_classes"),
 )
 
 
-def advance(connection: sa.Connection, dataset_id: int, *, by: int = 1) -> tuple[int, int, int]:
-    """Take the dataset's row for this transaction and count it up: the new version, the end key, the generation.
+def advance(connection: sa.Connection, dataset_id: int, *, by: int = 1) -> Head:
+    """Take the dataset's row for this transaction and count it up; returns the row as it is then.
 
     ``by=0`` changes the layout but not what the dataset holds. Raises NotFound if the dataset has been removed.
     """
-    row = connection.execute(_ADVANCE, {"dataset_id": dataset_id, "by": by}).one_or_none()
+    return _taken(connection.execute(_ADVANCE, {"dataset_id": dataset_id, "by": by}).one_or_none())
+
+
+def extend(connection: sa.Connection, dataset_id: int, *, keys: range, schema: Schema, classes: Classes) -> Head:
+    """``advance`` for an append of ``keys``: also set the new end key, the schema and the label classes.
+
+    Raises DataError if other samples have got these keys, in spite of the append lock.
+    """
+    values = {
+        "dataset_id": dataset_id,
+        "by": 1,
+        "start_key": keys.start,
+        "new_end_key": keys.stop,
+        "new_schema": schema.to_json(),
+        "new_classes": None if classes is None else json.dumps(classes),
+    }
+    row = connection.execute(_EXTEND, values).one_or_none()
+    if row is None and head_by_id(connection, dataset_id) is not None:
+        raise DataError("the dataset was appended to in spite of its lock; nothing was added")
+    return _taken(row)
+
+
+def _taken(row: Any) -> Head:
     if row is None:
         raise NotFound("the dataset has been removed meanwhile")
-    return int(row.version), int(row.end_key), int(row.generation)
+    return _head(row)
+
+
+def add_commit(connection: sa.Connection, head: Head, *, start_key: int, num_deleted: int) -> None:
+    """Record the version that the transaction makes."""
+    row = {"dataset_id": head.id, "version": head.version, "at": time.time_ns() // 1000}
+    connection.execute(
+        _ADD_COMMIT, {**row, "start_key": start_key, "end_key": head.end_key, "num_deleted": num_deleted}
+    )
+
+
+def add_shards(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Add shards' rows; each has ``dataset_id`` and the fields of ``Shard``."""
+    connection.execute(_ADD_SHARDS, list(rows) if len(rows) > 1 else rows[0])
+
+
+_ADD_COMMIT, _ADD_SHARDS = sa.insert(COMMITS), sa.insert(SHARDS)

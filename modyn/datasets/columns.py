@@ -80,7 +80,7 @@ def _from_numpy(name: str, array: Array) -> tuple[Column, Values]:
         raise DataError(f"column '{name}': values of type {array.dtype} cannot be stored")
     if 0 in array.shape[1:]:
         raise DataError(f"column '{name}': a sample has no values; its shape is {array.shape[1:]}")
-    array = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    array = array.astype(array.dtype.newbyteorder("<"), copy=False)
     return Column(name, "array", array.dtype.name, array.shape[1:]), array
 
 

@@ -25,7 +25,7 @@ from modyn.errors import AlreadyExists, DataError
 from modyn.types import Int64s, Samples, Window, to_microseconds
 from modyn.workspace import Workspace, check_name
 
-SHARD_BYTES = 256 << 20
+SHARD_BYTES = 64 << 20
 """A writer keeps appended rows in memory up to this size before it writes them to a shard."""
 
 
@@ -183,9 +183,9 @@ class Dataset:
         self._refuse_pinned()
         asked = np.unique(as_keys(keys))
         doomed = self._state.retrying(lambda now: now.live_of(asked))
-        num = deletions.delete(self.workspace, self.id, doomed) if len(doomed) else 0
-        self._state.renew()
-        return num
+        if not len(doomed):
+            return 0
+        return deletions.delete(self.workspace, self.id, doomed, lambda generation: tell(self.folder, generation))
 
     def find(self, wanted: Sequence[str], window: Window | None = None) -> Int64s:
         """Keys of the live samples for which every condition holds, ascending.
@@ -208,10 +208,10 @@ class Dataset:
         if retention_us is not None and retention_us <= 0:
             raise DataError(f"a retention must be above 0 microseconds; got {retention_us}")
         with catalog.changing(self.workspace) as connection:
-            *_, generation = catalog.advance(connection, self.id, by=0)
+            head = catalog.advance(connection, self.id, by=0)
             query = sa.update(DATASETS).where(DATASETS.c.id == self.id).values(retention_us=retention_us)
             connection.execute(query)
-        tell(self.folder, generation)
+            tell(self.folder, head.generation)
 
     def expire(self, now_us: int) -> int:
         """Delete the samples whose timestamp is older than the retention before ``now_us``; returns how many."""
@@ -264,6 +264,10 @@ class Dataset:
     def samples(self, window: Window | None = None) -> Samples:
         """Live samples of a key or time window (None = all) in key order, without their payloads."""
         return self._state.retrying(lambda s: s.samples(window))
+
+    def keys(self, window: Window | None = None) -> Int64s:
+        """Keys of the live samples of a key or time window (None = all), ascending."""
+        return self._state.retrying(lambda now: now.keys(window))
 
     def reader(self, columns: Sequence[str] | None = None) -> Reader:
         """Reads payloads by key (``columns``: only these). Raises DataError, naming the nearest, for an unknown column."""

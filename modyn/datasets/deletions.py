@@ -1,7 +1,6 @@
 """Which keys are deleted: a compressed bitmap for each delete, and one byte a key where they are asked for in batches."""
 
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,7 +9,7 @@ import sqlalchemy as sa
 from pyroaring import BitMap64
 
 from modyn.datasets import catalog
-from modyn.datasets.catalog import COMMITS, DELETIONS
+from modyn.datasets.catalog import DELETIONS
 from modyn.datasets.ranks import Mask
 from modyn.types import Int64s
 from modyn.workspace import Workspace
@@ -39,35 +38,28 @@ class Deleted:
         return bool(self.keys)
 
     @cached_property
-    def _mask(self) -> tuple[int, Mask]:
+    def _mask(self) -> Mask:
+        """Whether each key from 0 on is deleted, up to one after the last that is."""
         keys = self.array()
-        first = int(keys[0])
-        mask = np.zeros(int(keys[-1]) - first + 2, np.bool_)
-        mask[keys - first] = True
-        return first, mask
+        mask = np.zeros(int(keys[-1]) + 2, np.bool_)
+        mask[keys] = True
+        return mask
 
     def array(self) -> Int64s:
         """All deleted keys, ascending."""
         return np.asarray(self.keys.to_array()).astype(np.int64)
 
     def among(self, keys: Int64s) -> Mask:
-        """Which of the keys are deleted; ``keys`` in any order."""
+        """Which of the keys are deleted; ``keys`` in any order. A negative key is taken for key 0."""
         if not self.keys:
             return np.zeros(len(keys), np.bool_)
-        first, mask = self._mask
-        offsets = keys - first
-        # A key beyond either end is sent to the last element, which is False.
-        return mask[np.where((offsets < 0) | (offsets >= len(mask)), len(mask) - 1, offsets)]
+        return self._mask.take(keys, mode="clip")
 
     def any_among(self, keys: Int64s) -> bool:
-        """Whether any of the keys is deleted; one look-up of a byte each."""
+        """Whether any of the keys, none negative, is deleted; one look-up of a byte each."""
         if not self.keys:
             return False
-        first, mask = self._mask
-        lowest, highest = int(keys.min()), int(keys.max())
-        if lowest >= first and highest < first + len(mask):
-            return bool(mask.take(keys - first if first else keys, mode="clip").any())
-        return bool(self.among(keys).any())
+        return self._mask.take(keys, mode="clip").tobytes().find(1) >= 0  # half the time of any()
 
     def count(self, start: int, end: int) -> int:
         """How many keys of ``[start, end)`` are deleted."""
@@ -106,13 +98,16 @@ def insert(connection: sa.Connection, dataset_id: int, version: int, keys: Int64
     return len(fresh)
 
 
-def delete(workspace: Workspace, dataset_id: int, keys: Int64s) -> int:
-    """Commit a new version without the keys, which must have been given; returns how many were live until now."""
+def delete(workspace: Workspace, dataset_id: int, keys: Int64s, tell: Callable[[int], None]) -> int:
+    """Commit a new version without the keys, which must have been given; returns how many were live until now.
+
+    ``tell`` is given the generation just before it is committed.
+    """
     with catalog.changing(workspace) as connection:
-        version, end_key, _ = catalog.advance(connection, dataset_id)
-        num = insert(connection, dataset_id, version, keys)
-        commit = {"version": version, "at": time.time_ns() // 1000, "start_key": end_key, "end_key": end_key}
-        connection.execute(sa.insert(COMMITS).values(dataset_id=dataset_id, num_deleted=num, **commit))
+        head = catalog.advance(connection, dataset_id)
+        num = insert(connection, dataset_id, head.version, keys)
+        catalog.add_commit(connection, head, start_key=head.end_key, num_deleted=num)
+        tell(head.generation)
     return num
 
 

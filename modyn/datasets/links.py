@@ -137,15 +137,21 @@ def from_json(text: str) -> tuple[Records, int, int, str]:
     """Records, origin key, modification time (ns) and the hash of both ends."""
     document = json.loads(text)
     origin, mtime, edges = document.pop("origin_key"), document.pop("mtime_ns"), document.pop("edges")
-    document["columns"] = {name: _field(field) for name, field in document["columns"].items()}
-    document["label"] = None if document["label"] is None else _field(document["label"])
-    if isinstance(document["timestamp"], dict):
-        document["timestamp"] = _field(document["timestamp"])
-    return Records(**document), origin, mtime, edges
+    return from_document(document), origin, mtime, edges
 
 
-def _field(document: dict[str, Any]) -> Field:
-    return Field(document["offset"], document["dtype"], tuple(document["shape"]), document["scale"])
+def from_document(document: Mapping[str, Any]) -> Records:
+    """Records from JSON's types."""
+    fields = dict(document)
+    fields["columns"] = {name: _field(field) for name, field in fields["columns"].items()}
+    fields["label"] = None if fields["label"] is None else _field(fields["label"])
+    if isinstance(fields["timestamp"], Mapping):
+        fields["timestamp"] = _field(fields["timestamp"])
+    return Records(**fields)
+
+
+def _field(document: Mapping[str, Any]) -> Field:
+    return Field(document["offset"], document["dtype"], tuple(document["shape"]), document.get("scale", 1))
 
 
 class OpenFiles(OpenShard):

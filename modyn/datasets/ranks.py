@@ -81,6 +81,6 @@ def group(keys: Int64s, first_keys: Int64s) -> tuple[npt.NDArray[np.intp], Int64
     >>> order.tolist(), bounds.tolist()
     ([3, 1, 2, 0], [0, 2, 3, 4])
     """
-    order = np.argsort(keys, kind="stable")
+    order = np.argsort(keys)
     bounds = np.searchsorted(keys[order], first_keys)
     return order, np.concatenate((bounds, [len(keys)])).astype(np.int64)

@@ -12,12 +12,11 @@ from modyn.datasets.catalog import Schema
 from modyn.datasets.columns import Column
 from modyn.datasets.ranks import as_keys
 from modyn.datasets.shards import OpenShard
-from modyn.datasets.snapshot import Snapshot
+from modyn.datasets.snapshot import Places, Snapshot
 from modyn.datasets.state import State
 from modyn.errors import DataError, did_you_mean
 from modyn.types import Array, Columns, Int64s
 
-Places = Sequence[tuple[OpenShard, Int64s, Array | None]]
 T = TypeVar("T")
 
 
@@ -100,7 +99,7 @@ class Reader:
     def ragged(self, column: str, keys: Int64s) -> Ragged:
         """A column of bytes or text of any length, gathered into one buffer with offsets."""
         asked = as_keys(keys)
-        found = self._current(lambda snapshot: _gather_any_length(column, snapshot.locate(asked), len(asked)))
+        found = self._current(lambda snapshot: _gather_any_length(column, snapshot.locate(asked)))
         _, offsets, data = found.buffers()
         bounds = (
             np.frombuffer(offsets, np.int64, len(found) + 1, found.offset * 8) if len(found) else np.zeros(1, np.int64)
@@ -121,47 +120,35 @@ def _read(column: Column, places: Places, num: int) -> Array:
     if column.kind == "array":
         return _gather(column, places, num, lambda shard, rows, out: shard.gather(column.name, rows, out))
     if column.kind == "text":
-        return np.asarray(
-            _gather_any_length(column.name, places, num, text=True).to_numpy(zero_copy_only=False), object
-        )
+        return np.asarray(_gather_any_length(column.name, places, text=True).to_numpy(zero_copy_only=False), object)
+    # NumPy takes memoryviews of one length for a second axis, so they are put in one by one.
+    views = [view for shard, rows in places.pieces for view in shard.bytes_of(column.name, rows)]
     out = np.empty(num, object)
-    for shard, rows, where in places:
-        out[slice(None) if where is None else where] = _objects(shard.bytes_of(column.name, rows))
+    for place, view in zip(range(num) if places.order is None else places.order.tolist(), views, strict=True):
+        out[place] = view
     return out
 
 
-def _objects(values: list[memoryview]) -> Array:
-    # NumPy would take memoryviews of one length for a second axis, so the array is made first.
-    array = np.empty(len(values), object)
-    array[:] = [None] * len(values)
-    for i, value in enumerate(values):
-        array[i] = value
-    return array
-
-
 def _gather(column: Column, places: Places, num: int, fill: Callable[[OpenShard, Int64s, Array], None]) -> Array:
-    """``out[num, ...]``, filled shard by shard in key order and then put into the order asked for."""
+    """``out[num, ...]``, filled piece after piece and then put into the order asked for."""
     out = np.empty((num, *column.shape), column.storage_dtype)
-    if len(places) == 1 and places[0][2] is None:
-        fill(places[0][0], places[0][1], out)
-        return out
-    order = np.empty(num, np.intp)
     done = 0
-    for shard, rows, where in places:
+    for shard, rows in places.pieces:
         fill(shard, rows, out[done : done + len(rows)])
-        order[done : done + len(rows)] = where  # type: ignore[assignment]
         done += len(rows)
-    inverse = np.empty(num, np.intp)
-    inverse[order] = np.arange(num)
-    return out.take(inverse, axis=0)
+    return out if places.order is None else out.take(_inverse(places.order), axis=0)
 
 
-def _gather_any_length(name: str, places: Places, num: int, *, text: bool = False) -> pa.Array:
-    parts = [shard.gather_any_length(name, rows) for shard, rows, _ in places]
+def _inverse(order: Array) -> Array:
+    inverse = np.empty(len(order), np.int64)
+    inverse[order] = np.arange(len(order))
+    return inverse
+
+
+def _gather_any_length(name: str, places: Places, *, text: bool = False) -> pa.Array:
+    parts = [shard.gather_any_length(name, rows) for shard, rows in places.pieces]
     if not parts:
         return pa.array([], pa.large_string() if text else pa.large_binary())
-    if places[0][2] is None:
+    if places.order is None:
         return parts[0]
-    inverse = np.empty(num, np.int64)
-    inverse[np.concatenate([where for *_, where in places])] = np.arange(num)
-    return pa.concat_arrays(parts).take(pa.array(inverse))
+    return pa.concat_arrays(parts).take(pa.array(_inverse(places.order)))

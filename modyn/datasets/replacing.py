@@ -15,7 +15,6 @@ from modyn.datasets.shards import OpenShard, Rows, Written
 from modyn.datasets.snapshot import Snapshot
 from modyn.datasets.state import State, tell
 from modyn.errors import DataError
-from modyn.workspace import sync_folder
 
 MAINTENANCE_LOCK = "maintenance.lock"
 
@@ -77,19 +76,19 @@ def swap(
 
     Raises DataError, with nothing changed, if an old shard is not there any more.
     """
-    with shards.clear_errors(state.folder, "synced"):
-        sync_folder(state.folder)
     try:
+        for replacement in new:
+            replacement.written.wait()
         with catalog.changing(state.workspace) as connection:
-            *_, generation = catalog.advance(connection, state.dataset_id, by=0)
+            head = catalog.advance(connection, state.dataset_id, by=0)
             _take_out(connection, state, old)
             if new:
-                connection.execute(sa.insert(SHARDS), [replacement.entry for replacement in new])
+                catalog.add_shards(connection, [replacement.entry for replacement in new])
             also(connection)
+            tell(state.folder, head.generation)
     except BaseException:
         state.sweep()
         raise
-    tell(state.folder, generation)
     state.renew()
     for shard in old:
         with suppress(OSError):
@@ -97,9 +96,9 @@ def swap(
 
 
 def _take_out(connection: sa.Connection, state: State, old: Sequence[Shard]) -> None:
-    ids = [shard.id for shard in old]
-    for start in range(0, len(ids), 500):
-        some = ids[start : start + 500]
-        query = sa.delete(SHARDS).where(SHARDS.c.dataset_id == state.dataset_id, SHARDS.c.id.in_(some))
+    files = [shard.file for shard in old]
+    for start in range(0, len(files), 500):
+        some = files[start : start + 500]
+        query = sa.delete(SHARDS).where(SHARDS.c.dataset_id == state.dataset_id, SHARDS.c.file.in_(some))
         if connection.execute(query).rowcount != len(some):
             raise DataError(f"dataset '{state.name}': shards were replaced in spite of the lock; nothing was changed")

@@ -8,9 +8,9 @@ A file is written under its final, unique name; it means nothing until the catal
 import hashlib
 import mmap
 import os
+import threading
 import uuid
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,11 +26,10 @@ from modyn.datasets.columns import Column, Values, to_arrow, view
 from modyn.datasets.locks import create_owned
 from modyn.errors import Damaged, DataError
 from modyn.types import Array, Int64s
+from modyn.workspace import sync_folder
 
 KEY, TIMESTAMP, LABEL, TIME_ORDER = "__key", "__timestamp", "__label", "__time_order"
 SUFFIX = ".arrow"
-_HASH_ASIDE = 4 << 20
-"""From this many bytes on, a file is hashed in a second thread while the kernel writes it to the disk."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,25 +47,43 @@ class Rows:
 
 
 class Written:
-    """A shard's file that is on the disk but that no catalog names yet; ``close`` gives up its ownership."""
+    """A shard's file that no catalog names yet, on its way to the disk: ``wait`` until it is there, before it is named.
 
-    def __init__(self, path: Path, descriptor: int, num_bytes: int, sha256: str) -> None:
+    It is owned until ``close``. The file and its folder are synced in a second thread and this one, at the same time.
+    """
+
+    def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
-        self.num_bytes = num_bytes
-        self.sha256 = sha256
+        self.num_bytes = os.fstat(descriptor).st_size
         self._descriptor = descriptor
+        self._failure: OSError | None = None
+        self._thread = threading.Thread(target=self._sync, daemon=True)
+        self._thread.start()
+        with mmap.mmap(descriptor, self.num_bytes, access=mmap.ACCESS_READ) as content:
+            self.sha256 = hashlib.sha256(content).hexdigest()
+
+    def _sync(self) -> None:
+        try:
+            os.fsync(self._descriptor)
+        except OSError as failure:
+            self._failure = failure
+
+    def wait(self) -> None:
+        """Return once the file and its name are durable. Raises DataError, naming it, if they cannot be."""
+        with clear_errors(self.path, "written"):
+            sync_folder(self.path.parent)
+            self._thread.join()
+            if self._failure is not None:
+                raise self._failure
 
     def close(self) -> None:
+        """Give up the file: the catalog names it now, or it is removed by the next sweep."""
+        self._thread.join()
         os.close(self._descriptor)
-
-    def discard(self) -> None:
-        """Remove the file."""
-        self.path.unlink(missing_ok=True)
-        self.close()
 
 
 def write(folder: Path, rows: Rows) -> Written:
-    """Write rows to a new file in the folder, durably but for its name (sync the folder for that).
+    """Write rows to a new file in the folder.
 
     Raises DataError, naming the file, where the disk is full or read-only; nothing is left then.
     """
@@ -75,8 +92,7 @@ def write(folder: Path, rows: Rows) -> Written:
         descriptor = create_owned(path)
         try:
             _write_batch(path, rows)
-            num_bytes = os.fstat(descriptor).st_size
-            return Written(path, descriptor, num_bytes, _sync_and_hash(descriptor, num_bytes))
+            return Written(path, descriptor)
         except BaseException:
             path.unlink(missing_ok=True)
             os.close(descriptor)
@@ -90,17 +106,6 @@ def _write_batch(path: Path, rows: Rows) -> None:
     batch = pa.RecordBatch.from_arrays(list(arrays.values()), names=list(arrays))
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, batch.schema) as writer:
         writer.write_batch(batch)
-
-
-def _sync_and_hash(descriptor: int, num_bytes: int) -> str:
-    with mmap.mmap(descriptor, num_bytes, access=mmap.ACCESS_READ) as content:
-        if num_bytes < _HASH_ASIDE:
-            os.fsync(descriptor)
-            return hashlib.sha256(content).hexdigest()
-        with ThreadPoolExecutor(1) as aside:
-            digest = aside.submit(lambda: hashlib.sha256(content).hexdigest())
-            os.fsync(descriptor)
-            return digest.result()
 
 
 def time_range(timestamps: Int64s) -> dict[str, Any]:
@@ -246,7 +251,7 @@ class OpenShard:
 
     def gather(self, name: str, rows: Int64s, out: Array) -> None:
         """Copy the rows of a column of kind ``array`` to ``out[n, ...]``; rows must be in range."""
-        np.take(self.column(name), rows, axis=0, out=out, mode="clip")
+        self.column(name).take(rows, axis=0, out=out, mode="clip")
 
     def gather_labels(self, rows: Int64s, out: Array) -> None:
         """Copy the labels of rows to ``out[n, ...]``."""

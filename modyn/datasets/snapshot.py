@@ -1,7 +1,8 @@
 """A dataset as one version shows it: shards in key order, less what is deleted, up to the version's last key."""
 
+from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -62,6 +63,17 @@ class Superseded(Exception):
 
 
 @dataclass(frozen=True, eq=False)
+class Places:
+    """Where keys lie: for each shard that holds some, the rows to read there.
+
+    What is read piece after piece belongs at the places ``order`` of the result; None if it is in the order asked for.
+    """
+
+    pieces: list[tuple[OpenShard, Int64s]]
+    order: Array | None
+
+
+@dataclass(frozen=True, eq=False)
 class Snapshot:
     """What one version of a dataset holds, and where. Immutable; ``files`` is only a cache of what is mapped."""
 
@@ -72,10 +84,23 @@ class Snapshot:
     deleted: Deleted
     files: Files = field(repr=False)
 
+    def extended(self, head: Head, added: Sequence[Shard]) -> "Snapshot":
+        """The snapshot after an append of these shards."""
+        return Snapshot(head, head.version, head.end_key, (*self.shards, *added), self.deleted, self.files)
+
     @cached_property
     def first_keys(self) -> Int64s:
         """The key at which each shard begins."""
         return np.array([shard.first_key for shard in self.shards], np.int64)
+
+    @cached_property
+    def end_keys(self) -> Int64s:
+        """The key after each shard's last one."""
+        return np.array([shard.end_key for shard in self.shards], np.int64)
+
+    @cached_property
+    def _firsts(self) -> list[int]:
+        return [shard.first_key for shard in self.shards]
 
     @cached_property
     def num_samples(self) -> int:
@@ -101,6 +126,11 @@ class Snapshot:
         if len(parts) == 1:
             return parts[0]
         return self._join(parts)
+
+    def keys(self, window: Window | None = None) -> Int64s:
+        """Keys of the live samples of a window, ascending."""
+        parts = [keys_of(opened, rows) for opened, rows in self.stretches(window)]
+        return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.int64), *parts])
 
     def _join(self, parts: list[Samples]) -> Samples:
         label = None if self.head.schema is None else self.head.schema.label
@@ -154,39 +184,38 @@ class Snapshot:
         left: Int64s = np.flatnonzero(~dead[rows]) + rows.start if isinstance(rows, slice) else rows[~dead[rows]]
         return left
 
-    def locate(self, keys: Int64s) -> list[tuple[OpenShard, Int64s, Array | None]]:
-        """Where keys lie: shards with the rows to read there, and at which places of the result they belong.
-
-        The places are None if one shard holds all, in the order asked for. Raises NotFound for a key that was never given or is deleted.
-        """
+    def locate(self, keys: Int64s) -> Places:
+        """Where keys lie. Raises NotFound for a key that was never given or is deleted."""
         if not len(keys):
-            return []
+            return Places([], None)
         lowest, highest = int(keys.min()), int(keys.max())
-        if lowest < 0 or highest >= self.end_key:
+        if lowest < 0 or highest >= self.end_key or self.deleted.any_among(keys):
             raise self._not_found(keys)
-        if self.deleted.any_among(keys):
+        first, last = bisect_right(self._firsts, lowest) - 1, bisect_right(self._firsts, highest) - 1
+        if first < 0 or highest >= self.shards[last].end_key:
             raise self._not_found(keys)
-        first, last = np.searchsorted(self.first_keys, (lowest, highest), side="right") - 1
-        if first == last and first >= 0:
-            return [self._place(int(first), keys, None)]
+        if first == last:
+            return Places([self._piece(first, keys, None)], None)
         order, bounds = group(keys, self.first_keys)
-        if bounds[0]:
-            raise self._not_found(keys)
         ascending = keys[order]
-        held = np.flatnonzero(np.diff(bounds)).tolist()
+        counts = np.diff(bounds)
+        held = np.flatnonzero(counts)
+        if (ascending[bounds[held + 1] - 1] >= self.end_keys[held]).any():
+            raise self._not_found(keys)
+        offsets = ascending - np.repeat(self.first_keys, counts)
         cuts = bounds.tolist()
-        return [self._place(i, ascending[cuts[i] : cuts[i + 1]], order[cuts[i] : cuts[i + 1]]) for i in held]
+        pieces = [self._piece(i, ascending[(at := slice(cuts[i], cuts[i + 1]))], offsets[at]) for i in held.tolist()]
+        return Places(pieces, order)
 
-    def _place(self, index: int, keys: Int64s, places: Array | None) -> tuple[OpenShard, Int64s, Array | None]:
-        shard = self.shards[index]
-        opened = self.open(shard)
-        highest = int(keys.max()) if places is None else int(keys[-1])
-        if highest >= shard.end_key:
-            raise self._not_found(keys)
+    def _piece(self, index: int, keys: Int64s, offsets: Int64s | None) -> tuple[OpenShard, Int64s]:
+        """Keys of one shard's range as its rows; ``offsets`` are the keys less the shard's first, if known already."""
+        opened = self.open(self.shards[index])
+        if opened.rank is None and offsets is not None:
+            return opened, offsets
         rows = opened.rows_of(keys)
-        if not shard.is_dense and (rows < 0).any():
+        if opened.rank is not None and (rows < 0).any():
             raise self._not_found(keys)
-        return opened, rows, places
+        return opened, rows
 
     def present(self, keys: Int64s) -> Array:
         """Which of the keys are live samples of this version."""

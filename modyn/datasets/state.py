@@ -1,7 +1,8 @@
 """What a process knows of a dataset now: a snapshot that is renewed when another process has changed the dataset.
 
-Every change counts up the dataset's generation in the catalog, and then in a file of eight bytes that every process maps.
-So whether a snapshot is still the newest costs a look into memory (about 0.1 us), not a query.
+Every change counts up the dataset's generation in a file of eight bytes that every process maps, and in the catalog, in this
+order: the file is never behind. So whether a snapshot is still the newest costs a look into memory (about 0.3 us), not a query.
+A crash in between leaves the file ahead until the next change; readers ask the catalog at each read then, and are right.
 """
 
 import fcntl
@@ -53,9 +54,14 @@ class State:
         with catalog.reading(self.workspace) as connection:
             found = snapshot.take(connection, self.dataset_id, self._files, version=self.version)
         if found.head.generation > self.generation():
-            tell(self.folder, found.head.generation)  # whoever committed it died before it could say so
+            tell(self.folder, found.head.generation)  # the folder was restored or copied without it
         self._snapshot = found
         return found
+
+    def take(self, newer: Snapshot, *, before: Snapshot) -> None:
+        """Take what this process has just committed, if nobody else has changed the dataset since ``before``."""
+        if newer.head.generation == before.head.generation + 1:
+            self._snapshot = newer
 
     def retrying(self, use: Callable[[Snapshot], T]) -> T:
         """Use the newest snapshot; once more on a newer one if compaction or purge replaced a shard meanwhile.

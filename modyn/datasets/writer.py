@@ -4,12 +4,10 @@ The order of what happens, and what a crash leaves at each point:
 
 1. the dataset's append lock is taken, so the next key is known; a crash frees it
 2. rows are written to new files and synced; a crash leaves files that no catalog names, which the next sweep removes
-3. the folder is synced, and one transaction adds shards, commit and version: all of it happens, or none
-4. the new generation is told to other processes; after a crash here the next one to look tells it
+3. one transaction adds shards, commit and version, and ends once files and folder are synced: all of it happens, or none
+   the new generation is told to other processes just before: until it is there, they find that they look in vain
 """
 
-import json
-import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -22,16 +20,17 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from modyn.datasets import catalog, columns, compaction, deletions, labels, linking, shards, sweeping
-from modyn.datasets.catalog import COMMITS, DATASETS, SHARDS, Head, Schema
+from modyn.datasets.catalog import Schema
 from modyn.datasets.columns import Column, Values
-from modyn.datasets.links import Records
+from modyn.datasets.gathering import Gathering
+from modyn.datasets.links import Records, from_document
 from modyn.datasets.locks import exclusive
 from modyn.datasets.ranks import as_keys
 from modyn.datasets.shards import Rows, Written
+from modyn.datasets.snapshot import Snapshot
 from modyn.datasets.state import State, tell
 from modyn.errors import BadSample, DataError, NotFound
 from modyn.types import Array, Int64s
-from modyn.workspace import sync_folder
 
 APPEND_LOCK = "append.lock"
 RESERVED = "__"
@@ -49,9 +48,8 @@ class Writer:
         self._compact = compact
         self._exit = ExitStack()
         self._connection: sa.Connection | None = None
-        self._pending: list[Rows] = []
+        self._gathering: Gathering | None = None
         self._doomed = np.empty(0, np.int64)
-        self._pending_bytes = 0
         self._entries: list[tuple[dict[str, Any], Future[Written] | None]] = []
         self._background: ThreadPoolExecutor | None = None
         self.committed = False
@@ -62,16 +60,13 @@ class Writer:
         with self._exit as stack:
             with shards.clear_errors(self._state.folder, "written"):
                 stack.enter_context(exclusive(self._state.folder / APPEND_LOCK, purpose="an append"))
-            with catalog.reading(self._state.workspace) as connection:
-                head = catalog.head_by_id(connection, self._state.dataset_id)
-            if head is None:
-                raise NotFound(f"dataset '{self._state.name}' has been removed")
-            self._exit = stack.pop_all()
+            self._before = self._state.snapshot()  # nobody else appends while the lock is held
             self._state.sweep_once()
-        self._head: Head = head
+            self._exit = stack.pop_all()
+        head = self._before.head
         self._schema = head.schema
         self._classes = head.label_classes
-        self._next = head.end_key
+        self._next = self._sharded = head.end_key
         return self
 
     @property
@@ -124,21 +119,22 @@ class Writer:
         self._adopt(Schema({linking.PAYLOAD: Column(linking.PAYLOAD, "bytes")}, label))
         self._flush()
         keys = self._take_keys(len(moments))
-        self._enter("files", rows, keys)
+        self._enter("files", rows)
         return keys
 
-    def link_records(self, records: Records) -> range:
-        """Add fixed-size records that stay in the user's file; nothing is copied.
+    def link_records(self, records: Records | Mapping[str, Any]) -> range:
+        """Add fixed-size records that stay in the user's file; nothing is copied. A mapping is ``Records`` in JSON's types.
 
         Raises DataError if the file or a field does not fit.
         """
+        records = records if isinstance(records, Records) else from_document(records)
         entry = linking.index_records(records, origin_key=self._next)
         if not records.num_records:
             return range(self._next, self._next)
         self._adopt(Schema(records.column_specs(), records.label_spec()))
         self._flush()
         keys = self._take_keys(records.num_records)
-        self._entries.append(({**entry, "first_key": keys.start, "end_key": keys.stop, "num_rows": len(keys)}, None))
+        self._note(entry, len(keys), None)
         return keys
 
     def delete(self, keys: Any) -> int:
@@ -168,7 +164,7 @@ class Writer:
             if self._schema is not None:
                 raise DataError(f"labels are {self._schema.label or 'none'} in this dataset; got text")
             self._classes = ()
-        if not self._head.classes_fixed:
+        if not self._before.head.classes_fixed:
             self._classes = (*self._classes, *labels.new_classes(text, self._classes))
         return labels.encode(text, self._classes)
 
@@ -205,32 +201,27 @@ class Writer:
         return keys
 
     def _add(self, rows: Rows) -> range:
-        self._pending.append(rows)
-        self._pending_bytes += sum(columns.size_of(v) for v in rows.columns.values()) + 16 * len(rows)
+        if self._gathering is None:
+            self._gathering = Gathering(self._known, self._shard_bytes)
         keys = self._take_keys(len(rows))
-        if self._pending_bytes >= self._shard_bytes:
-            self._flush(aside=True)
+        for full in self._gathering.add(rows):
+            self._enter("arrow", full, aside=True)
         return keys
 
-    def _flush(self, *, aside: bool = False) -> None:
-        """Write what is pending to a shard; ``aside`` in a second thread, while the caller parses on."""
-        if not self._pending:
-            return
-        rows = _join(self._pending, self._known)
-        self._pending, self._pending_bytes = [], 0
-        end = self._next
-        self._enter("arrow", rows, range(end - len(rows), end), aside=aside)
+    def _flush(self) -> None:
+        """Write what is left to a shard."""
+        if self._gathering is not None and len(self._gathering):
+            self._enter("arrow", self._gathering.take())
 
-    def _enter(self, kind: str, rows: Rows, keys: range, *, aside: bool = False) -> None:
-        entry = {
-            "kind": kind,
-            "first_key": keys.start,
-            "end_key": keys.stop,
-            "num_rows": len(keys),
-            **shards.time_range(rows.timestamps),
-            "link": None,
-        }
-        self._entries.append((entry, self._write(rows, aside=aside)))
+    def _enter(self, kind: str, rows: Rows, *, aside: bool = False) -> None:
+        """Write a shard of the first rows that have keys but no shard yet; ``aside`` while the caller parses on."""
+        entry = {"kind": kind, **shards.time_range(rows.timestamps), "link": None}
+        self._note(entry, len(rows), self._write(rows, aside=aside))
+
+    def _note(self, entry: Mapping[str, Any], num: int, written: Future[Written] | None) -> None:
+        keys = {"first_key": self._sharded, "end_key": self._sharded + num, "num_rows": num}
+        self._entries.append(({**entry, **keys}, written))
+        self._sharded += num
 
     def _write(self, rows: Rows, *, aside: bool) -> Future[Written]:
         folder = self._state.folder
@@ -242,7 +233,7 @@ class Writer:
             self._background = self._exit.enter_context(ThreadPoolExecutor(1))
         for _, earlier in self._entries[-1:]:
             if earlier is not None:
-                earlier.result()  # at most one shard is on its way, so memory holds two at most
+                earlier.result()  # its memory is the next to be used again
         return self._background.submit(shards.write, folder, rows)
 
     def __exit__(
@@ -252,7 +243,7 @@ class Writer:
             if error is not None:
                 self._exit.__exit__(kind, error, trace)
                 return
-            generation = self._commit()
+            after = self._commit()
             self._exit.__exit__(None, None, None)  # commits the transaction, then frees the lock
             self.committed = True
         except BaseException as failure:
@@ -260,8 +251,9 @@ class Writer:
             raise
         finally:
             self._release()
-        if generation is not None:
-            tell(self._state.folder, generation)
+        if after is not None:
+            if not len(self._doomed):
+                self._state.take(after, before=self._before)
             if self._compact:
                 compaction.compact_aside(self._state)
 
@@ -274,30 +266,28 @@ class Writer:
             with suppress(DataError, NotFound):
                 sweeping.sweep(self._state.workspace, self.dataset_id, self._state.folder)
 
-    def _commit(self) -> int | None:
-        """Add everything to the catalog; returns the generation, or None if nothing was appended."""
+    def _commit(self) -> Snapshot | None:
+        """Add everything to the catalog; returns what the dataset holds then, or None if nothing was changed."""
         self._flush()
         entries = [(entry, None if future is None else future.result()) for entry, future in self._entries]
         if not entries and not len(self._doomed):
             return None
-        with shards.clear_errors(self._state.folder, "synced"):
-            sync_folder(self._state.folder)
-        connection = self.connection
-        version, end_key, generation = catalog.advance(connection, self.dataset_id)
-        if end_key != self._head.end_key:
-            raise DataError(f"dataset '{self._state.name}' was appended to in spite of its lock; nothing was added")
-        if entries:
-            connection.execute(sa.insert(SHARDS), [_row(self.dataset_id, entry, w) for entry, w in entries])
-        changed: dict[str, Any] = {"end_key": self._next}
-        if self._head.schema is None:
-            changed["schema"] = self._known.to_json()
-        if self._classes != self._head.label_classes:
-            changed["label_classes"] = json.dumps(self._classes)
-        connection.execute(sa.update(DATASETS).where(DATASETS.c.id == self.dataset_id).values(**changed))
-        num_deleted = deletions.insert(connection, self.dataset_id, version, self._doomed)
-        commit = {"version": version, "at": time.time_ns() // 1000, "start_key": end_key, "end_key": self._next}
-        connection.execute(sa.insert(COMMITS).values(dataset_id=self.dataset_id, num_deleted=num_deleted, **commit))
-        return generation
+        rows = [_row(self.dataset_id, entry, written) for entry, written in entries]
+        connection, start = self.connection, self._before.head.end_key
+        if rows:
+            head = catalog.extend(
+                connection, self.dataset_id, keys=range(start, self._next), schema=self._known, classes=self._classes
+            )
+            catalog.add_shards(connection, rows)
+        else:
+            head = catalog.advance(connection, self.dataset_id)
+        num_deleted = deletions.insert(connection, self.dataset_id, head.version, self._doomed)
+        catalog.add_commit(connection, head, start_key=start, num_deleted=num_deleted)
+        for _, written in entries:
+            if written is not None:
+                written.wait()
+        tell(self._state.folder, head.generation)
+        return self._before.extended(head, [catalog.shard_of(row) for row in rows])
 
 
 def _row(dataset_id: int, entry: dict[str, Any], written: Written | None) -> dict[str, Any]:
@@ -305,14 +295,6 @@ def _row(dataset_id: int, entry: dict[str, Any], written: Written | None) -> dic
         return {"dataset_id": dataset_id, **entry}
     file = {"file": written.path.name, "num_bytes": written.num_bytes, "sha256": written.sha256}
     return {"dataset_id": dataset_id, **entry, **file}
-
-
-def _join(parts: list[Rows], schema: Schema) -> Rows:
-    if len(parts) == 1:
-        return parts[0]
-    label = None if schema.label is None else np.concatenate([p.labels for p in parts])
-    values = {name: columns.join([p.columns[name] for p in parts]) for name in schema.columns}
-    return Rows(np.concatenate([p.timestamps for p in parts]), label, values)
 
 
 def _as_array(values: Values) -> Array:
