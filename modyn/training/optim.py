@@ -41,7 +41,8 @@ def build_optimizers(options: Training, model: nn.Module) -> list[Optimizer]:
                 )
             ]
         )
-    return [_build_optimizer(spec, share) for spec, share in zip(specs, shares, strict=True)]
+    sparse = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag) and m.sparse}
+    return [_build_optimizer(spec, share, sparse) for spec, share in zip(specs, shares, strict=True)]
 
 
 def _take(left: Parameters, patterns: Any, path: str) -> Parameters:
@@ -70,7 +71,7 @@ def _some(parameters: Mapping[str, Any]) -> str:
     return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
 
-def _build_optimizer(spec: Named, parameters: Parameters) -> Optimizer:
+def _build_optimizer(spec: Named, parameters: Parameters, sparse: set[int]) -> Optimizer:
     path = f"training.optimizer.{spec.name}"
     cls = (
         spec.importable.load()
@@ -83,7 +84,7 @@ def _build_optimizer(spec: Named, parameters: Parameters) -> Optimizer:
         )
     options = {name: value for name, value in spec.options.items() if name not in ("modules", "groups")}
     options |= {name: tuple(value) for name, value in options.items() if isinstance(value, list)}
-    if not {"fused", "foreach", "capturable", "differentiable"} & set(options) and _can_fuse(cls, parameters):
+    if not {"fused", "foreach", "capturable", "differentiable"} & set(options) and _can_fuse(cls, parameters, sparse):
         options["fused"] = True
     left, groups = dict(parameters), []
     for pattern, own in (spec.options.get("groups") or {}).items():
@@ -96,12 +97,13 @@ def _build_optimizer(spec: Named, parameters: Parameters) -> Optimizer:
     return optimizer
 
 
-def _can_fuse(cls: Any, parameters: Parameters) -> bool:
+def _can_fuse(cls: Any, parameters: Parameters, sparse: set[int]) -> bool:
     """Whether torch has one kernel for the whole step: a step of an MLP then costs a third."""
     return (
         "fused" in inspect.signature(cls).parameters
         and all(
-            p.device.type in ("cpu", "cuda") and p.is_floating_point() and not p.is_sparse for p in parameters.values()
+            p.device.type in ("cpu", "cuda") and p.is_floating_point() and id(p) not in sparse
+            for p in parameters.values()
         )
         and cls is not torch.optim.Adagrad
     )

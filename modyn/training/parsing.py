@@ -174,7 +174,9 @@ def _what(name: str, error: Exception) -> str:
 def columns_nbytes(columns: Columns) -> int:
     """Bytes of the arrays; those of the payloads where a column holds objects."""
     return sum(
-        values.nbytes if values.dtype != np.object_ else sum(memoryview(value).nbytes for value in values)
+        values.nbytes
+        if values.dtype != np.object_
+        else sum(len(value) if isinstance(value, str) else memoryview(value).nbytes for value in values)
         for values in columns.values()
     )
 
