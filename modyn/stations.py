@@ -23,8 +23,10 @@ from modyn.runlog import Event, RunLog
 from modyn.selectors import Selector, stored
 from modyn.selectors.describe import describe
 from modyn.selectors.usage import Usage
+from modyn.training.deployed import Deployed
 from modyn.training.trainer import Fitted, Trainer
 from modyn.triggers import Trigger
+from modyn.triggers.manual import requests_in
 from modyn.types import Candidates, Checkpoint, Int64s, Round, Samples, Selection, Window, to_microseconds
 from modyn.workspace import Workspace
 
@@ -61,6 +63,13 @@ class Stations:
             seed=pipeline.seed,
             log=log,
         )
+        self.features = Deployed(
+            self.trainer,
+            self.reader,
+            deleted=lambda keys: ~np.isin(keys, live.samples().keys),
+            requests=lambda: requests_in(log.folder),
+        )
+        pipeline.trigger.bind(self.features)
         self.evaluator = Evaluator(pipeline.evaluation, self.samples) if pipeline.evaluation else None
         self.usage = Usage()
         self.cursor = int(self.samples.keys[0])
@@ -119,7 +128,7 @@ class Stations:
         if not finished:
             return None
         self.cursor = finished[-1]["end_key"]
-        self._weights = self.models.weights(self.checkpoints[-1].id)
+        self._deploy(self.models.weights(self.checkpoints[-1].id))
         state: Mapping[str, Any] = finished[-1]["trigger_state"]
         return state
 
@@ -219,7 +228,9 @@ class Stations:
     def store(self, fitted: Fitted, window: Window, selection: Selection) -> Checkpoint:
         """Keep the fitted weights with their lineage."""
         number = self.round
-        last = int(np.searchsorted(self.samples.keys, window.end))
+        first, last = np.searchsorted(self.samples.keys, [window.start, window.end])
+        newest = int(self.samples.timestamps[first:last].max(initial=-(2**62))) + 1
+        seen_until = max(newest, self.checkpoints[-1].data_until if self.checkpoints else newest)
         parent, _ = self._start()
         with self._timed("store", len(selection)):
             checkpoint = self.models.put(
@@ -231,15 +242,20 @@ class Stations:
                     parent=parent,
                     dataset=self.pipeline.dataset,
                     dataset_version=self.dataset.version,
-                    data_until=int(self.samples.timestamps[:last].max()) + 1,
+                    data_until=seen_until,
                     num_samples=len(selection),
                     seed=self.pipeline.seed,
                 ),
             )
         self.log.append("stored", round=number, checkpoint=checkpoint.id, size_bytes=checkpoint.size_bytes)
-        self._weights = fitted.weights
         self.checkpoints.append(checkpoint)
+        self._deploy(fitted.weights)
         return checkpoint
+
+    def _deploy(self, weights: Any) -> None:
+        """Put the newest checkpoint in place, for the trigger and as the next round's start."""
+        self._weights = weights
+        self.features.deploy(self.checkpoints[-1].id, weights)
 
     def evaluate(self, checkpoint: Checkpoint) -> dict[str, float | None]:
         """Score a new checkpoint, if the pipeline says to do so after each round; returns its scores on its next window."""
@@ -256,7 +272,8 @@ class Stations:
         """The round as the trigger hears of it; ``commit`` makes it durable."""
         times = self.samples.timestamps
         first, last = np.searchsorted(self.samples.keys, [window.start, window.end])
-        span = Window(int(times[first:last].min()), int(times[first:last].max()) + 1, by="time")
+        arrived = times[first:last] if last > first else times[:1]
+        span = Window(int(arrived.min()), int(arrived.max()) + 1, by="time")
         self.usage.record(window.end, selection)
         self.cursor = window.end
         return Round(

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from modyn.cli import data, pipelines, policies, runs
+from modyn.cli import data, pipelines, policies, runs, triggers
 from modyn.errors import ModynError
 from modyn.version import __version__
 
@@ -23,9 +23,11 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(runs.app, name="runs")
+app.add_typer(triggers.app, name="triggers")
 pipelines.add_to(app)
 policies.add_to(app)
 runs.add_to(app)
+triggers.add_to(app)
 
 
 def _show_version(wanted: bool) -> None:

@@ -59,9 +59,12 @@ def ls() -> None:
 def add_(
     name: Name,
     path: Annotated[
-        str,
-        typer.Argument(help="A file, a folder, a pattern such as 'data/*.csv', or a URL such as s3://bucket/folder."),
-    ],
+        str | None,
+        typer.Argument(
+            help="A file, a folder, a pattern such as 'data/*.csv', or a URL such as s3://bucket/folder; "
+            "none for a source of your own that needs none."
+        ),
+    ] = None,
     format_: Annotated[
         str | None, typer.Option("--format", help="The format (default: as the path's ending says).")
     ] = None,
@@ -90,15 +93,24 @@ def add_(
 
 
 def _source(
-    path: str, format_: str | None, label: Sequence[str] | None, timestamp: str | None, settings: Sequence[str]
+    path: str | None,
+    format_: str | None,
+    label: Sequence[str] | None,
+    timestamp: str | None,
+    settings: Sequence[str],
 ) -> Source:
-    options: dict[str, Any] = {"path": path}
+    options: dict[str, Any] = {} if path is None else {"path": path}
     if label:
         options["label"] = label[0] if len(label) == 1 else list(label)
     if timestamp is not None:
         options["timestamp"] = timestamp
     options = config.override(config.Document(options), settings).data
-    format_ = format_ or guess_format(path)
+    if format_ is None:
+        if path is None:
+            raise ConfigError("say a PATH, or with --format a source of your own that needs none")
+        format_ = guess_format(path)
+    if ".py:" in format_:  # remembered in a form that means the same from every working directory
+        format_ = str(Path(format_.rpartition(":")[0]).resolve()) + ":" + format_.rpartition(":")[2]
     format_ = {"tsv": "csv", "webdataset": "tar", "feather": "arrow"}.get(format_, format_)
     if format_ == "memory":
         raise ConfigError("--format memory: tables in memory are added from Python, with modyn.sources.Memory")

@@ -6,12 +6,9 @@ from typing import Annotated
 import typer
 
 from modyn.cli.console import make_console
+from modyn.cli.settings import Settings
 from modyn.errors import ConfigError
 from modyn.workspace import Workspace
-
-Settings = Annotated[
-    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override an option, such as training.epochs=3.")
-]
 
 
 def add_to(app: typer.Typer) -> None:

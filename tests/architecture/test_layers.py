@@ -17,7 +17,7 @@ LAYER = {
     **dict.fromkeys(["config", "runlog", "run", "workspace", "drift", "provenance"], 1),
     **dict.fromkeys(["sources", "datasets", "triggers", "selectors", "training", "models", "evaluation"], 2),
     "executors": 3,
-    **dict.fromkeys(["pipeline", "stations", "checks", "starter", "reports", "simulate"], 4),
+    **dict.fromkeys(["pipeline", "stations", "checks", "starter", "reports", "simulation"], 4),
     **dict.fromkeys(["cli", "server"], 5),
 }
 # What a file of one layer may import from its own layer.
@@ -28,10 +28,10 @@ SIDEWAYS = {
     "runlog": {"workspace"},
     "run": {"runlog", "reports"},  # Run.report() imports reports when it is called, not before
     "drift": {"config"},
-    "pipeline": {"stations", "checks", "simulate"},
+    "pipeline": {"stations", "checks"},
     "checks": {"stations", "pipeline"},
     "stations": {"pipeline"},
-    "simulate": {"stations", "pipeline"},
+    "simulation": {"stations", "pipeline"},
     "triggers": {"drift"},
 }
 TORCH_HOMES = ("training", "models", "evaluation", "selectors.signals")
