@@ -130,7 +130,7 @@ def clear_errors(path: Path, done: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DataError(f"{path} cannot be {done}: {error.strerror or error}") from error
+        raise DataError(f"{path} cannot be {done}: {os.strerror(error.errno) if error.errno else error}") from error
 
 
 def hash_file(path: Path) -> str:

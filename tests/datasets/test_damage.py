@@ -1,0 +1,136 @@
+"""Damage on the disk is a clear error that names the file, and costs nothing else."""
+
+import os
+import resource
+import subprocess
+from contextlib import contextmanager, suppress
+
+import numpy as np
+import pytest
+
+from modyn.datasets import Dataset
+from modyn.errors import Damaged, DataError
+from modyn.workspace import Workspace
+
+
+@pytest.fixture
+def dataset(workspace):
+    dataset = Dataset.create(workspace, "d")
+    for start in (0, 100, 200):
+        payload = np.arange(start, start + 100, dtype=np.uint8).repeat(16).reshape(100, 16)
+        dataset.append({"payload": payload, "blob": [b"b" * i for i in range(100)]}, timestamps=np.arange(100))
+    return dataset
+
+
+def shard_path(dataset, index):
+    return dataset.folder / dataset._state.snapshot().shards[index].file
+
+
+def flip(path, position):
+    with path.open("r+b") as file:
+        file.seek(position)
+        byte = file.read(1)[0]
+        file.seek(position)
+        file.write(bytes([byte ^ 0xFF]))
+
+
+def others_are_fine(dataset):
+    keys = np.r_[0:100, 200:300]
+    payload = dataset.reader().read(keys)["payload"]
+    np.testing.assert_array_equal(payload[:, 0], keys.astype(np.uint8))
+
+
+def test_a_missing_shard_is_named(workspace, dataset):
+    path = shard_path(dataset, 1)
+    path.unlink()
+    again = Dataset.open(workspace, "d")
+    with pytest.raises(Damaged, match=f"{path.name}: the file is missing"):
+        again.reader().read(np.array([5, 150]))
+    assert again.verify() == [f"{path}: the file is missing"]
+    others_are_fine(again)
+
+
+def test_a_truncated_shard_is_named(workspace, dataset):
+    path = shard_path(dataset, 1)
+    os.truncate(path, 1000)
+    again = Dataset.open(workspace, "d")
+    with pytest.raises(Damaged, match=f"{path.name}: has 1000 bytes, but"):
+        again.samples()
+    assert len(again.verify()) == 1
+    others_are_fine(again)
+
+
+def test_a_flipped_byte_anywhere_is_found_by_verify(workspace, dataset):
+    path = shard_path(dataset, 1)
+    size = path.stat().st_size
+    for position in np.linspace(0, size - 1, 40).astype(int).tolist():
+        flip(path, position)
+        again = Dataset.open(workspace, "d")
+        assert again.verify() == [f"{path}: bytes have changed since it was written (SHA-256 differs)"]
+        with suppress(
+            Damaged
+        ):  # or the payload, or nothing that is read, is what changed; never a crash of the process
+            again.reader().read(np.arange(300))
+            again.reader().ragged("blob", np.arange(300))
+        others_are_fine(again)
+        flip(path, position)
+    assert Dataset.open(workspace, "d").verify() == []
+
+
+@contextmanager
+def mounted(folder, options):
+    """A small file system in memory; skips the test where mounting is not allowed."""
+    folder.mkdir(exist_ok=True)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if done.returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_loses_nothing(tmp_path):
+    with mounted(tmp_path / "disk", "size=8m"):
+        workspace = Workspace(tmp_path / "disk" / "workspace")
+        dataset = Dataset.create(workspace, "d")
+        rows = {"payload": np.zeros((10_000, 100), np.uint8)}
+        with pytest.raises(DataError, match=r"No space left on device|is full"):  # noqa: PT012
+            for _ in range(10):
+                dataset.append(rows, timestamps=np.arange(10_000))
+        num = dataset.num_samples
+        assert num >= 10_000
+        assert num % 10_000 == 0
+        assert dataset.samples().keys.tolist() == list(range(num))
+        assert dataset.verify() == []
+        assert len(list(dataset.folder.glob("*.arrow"))) == num // 10_000
+        workspace.engine.dispose()
+
+
+def test_a_read_only_disk_can_be_read_and_says_that_it_cannot_be_written(tmp_path):
+    with mounted(tmp_path / "disk", "size=8m"):
+        workspace = Workspace(tmp_path / "disk" / "workspace")
+        dataset = Dataset.create(workspace, "d")
+        dataset.append({"x": np.arange(10)}, timestamps=np.arange(10))
+        workspace.engine.dispose()  # the system makes nothing read-only that is open for writing
+        subprocess.run(["mount", "-o", "remount,ro", str(tmp_path / "disk")], check=True)
+        assert dataset.reader().read(np.array([9]))["x"].tolist() == [9]
+        with pytest.raises(DataError, match="Read-only file system"):
+            dataset.append({"x": np.arange(10)}, timestamps=np.arange(10))
+        workspace.engine.dispose()
+
+
+def test_a_file_too_large_for_the_system_is_named_and_leaves_nothing(dataset):
+    files = set(dataset.folder.glob("*.arrow"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
+    try:
+        rows = {"payload": np.zeros((100_000, 16), np.uint8), "blob": [b""] * 100_000}
+        with pytest.raises(DataError, match=r"\.arrow cannot be written: File too large"):
+            dataset.append(rows, timestamps=np.arange(100_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert set(dataset.folder.glob("*.arrow")) == files
+    assert dataset.num_samples == 300
