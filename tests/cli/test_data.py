@@ -188,3 +188,41 @@ def test_a_removed_dataset_leaves_nothing_and_its_name_is_free(run: Run, flights
     assert "removed" in run("rm", "flights", "--yes").stdout
     assert "There are no datasets yet" in run("ls").stdout
     assert "101 samples added" in run("add", "flights", str(flights)).stdout
+
+
+QUEUE = """
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+from modyn.sources import Cursor, Rows, Source
+
+class Queue(Source):
+    \"\"\"Reads numbers from a queue that has as many as a file says.\"\"\"
+
+    length: str = Field(description="the file")
+
+    def rows_after(self, start, layout):
+        end = int(Path(self.length).read_text())
+        if end > start.row:
+            numbers = np.arange(start.row, end)
+            yield Rows(pa.table({"x": numbers, "y": numbers % 2}), numbers, Cursor(end, end))
+"""
+
+
+def test_a_source_of_ones_own_goes_on_where_it_stopped(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.py").write_text(QUEUE)
+    length = tmp_path / "length"
+    length.write_text("3")
+    words = ["--format", "./mine.py:Queue", "--label", "y", "--set", f"length={length}"]
+    assert "queue: 3 samples added" in run("add", "queue", *words).stdout
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.setenv("MODYN_WORKSPACE", str(tmp_path / "workspace"))
+    assert "queue: 0 samples added" in run("watch", "queue", "--once").stdout
+    length.write_text("5")
+    assert "queue: 2 samples added" in run("watch", "queue", "--once").stdout
+    assert "PATH" in run("add", "other").stderr
