@@ -38,6 +38,10 @@ class Dense:
         """``[b, t]`` inner products of ``rows`` with the points of ``tile``."""
         return self.x[rows] @ self.x[tile].T
 
+    def to_rows(self, rows: Array) -> Float32s:
+        """``[b, n]`` inner products of ``rows`` with all points, in the form that is fastest for few rows."""
+        return np.ascontiguousarray((self.x @ self.x[rows].T).T)
+
     def exact(self, rows: Array, others: Array) -> Float64s:
         """``[a, b]`` inner products in float64."""
         return self.x[rows].astype(np.float64) @ self.x[others].T.astype(np.float64)
@@ -88,6 +92,12 @@ class Factored:
         found: Float32s = self.e[rows] @ self.e[tile].T
         found *= self.h[rows] @ self.h[tile].T
         return found
+
+    def to_rows(self, rows: Array) -> Float32s:
+        """``[b, n]`` inner products of ``rows`` with all points, in the form that is fastest for few rows."""
+        found = self.e @ self.e[rows].T
+        found *= self.h @ self.h[rows].T
+        return np.ascontiguousarray(found.T)
 
     def exact(self, rows: Array, others: Array) -> Float64s:
         """``[a, b]`` inner products in float64."""
@@ -168,15 +178,3 @@ def distances(points: Points, rows: Array, tile: slice, squared_norms: Float32s)
     inside = np.flatnonzero((rows >= start) & (rows < stop))
     found[inside, rows[inside] - start] = 0
     return np.sqrt(found, out=found)
-
-
-def squared_distances_to(points: Points, row: int) -> Float64s:
-    """``[n]`` squared Euclidean distances to one point, which is at 0 from itself."""
-    if isinstance(points, Dense):
-        products = (points.x @ points.x[row]).astype(np.float64)
-    else:
-        products = (points.e @ points.e[row]).astype(np.float64) * (points.h @ points.h[row])
-    norms = points.squared_norms
-    found: Float64s = np.maximum(norms + norms[row] - 2 * products, 0)
-    found[row] = 0
-    return found
