@@ -9,7 +9,13 @@ import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from hypothesis import settings
+
 from modyn.workspace import Workspace
+
+# A busy machine makes any one example slow; what takes too long is seen in the run's total.
+settings.register_profile("modyn", deadline=None)
+settings.load_profile("modyn")
 
 DAY = 86_400 * 10**6
 
@@ -61,7 +67,9 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Works
     space.engine.dispose()
 
 
-def drifting(n: int = 1000, *, seed: int = 0, late: float = 0.1) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+def drifting(
+    n: int = 1000, *, seed: int = 0, late: float = 0.1
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     """Columns, timestamps and labels of a stream whose boundary turns by 90 degrees over 30 days."""
     rng = np.random.default_rng(seed)
     points = rng.normal(size=(n, 2)).astype(np.float32)
