@@ -26,7 +26,14 @@ def refused(text: str, cls: type[Options] = Tiny) -> str:
 
 @pytest.mark.parametrize(
     ("text", "microseconds"),
-    [("30s", 30 * 10**6), ("5m", 300 * 10**6), ("2h", 7200 * 10**6), ("7d", 7 * DAY), ("1w", 7 * DAY), ("1y", 365 * DAY)],
+    [
+        ("30s", 30 * 10**6),
+        ("5m", 300 * 10**6),
+        ("2h", 7200 * 10**6),
+        ("7d", 7 * DAY),
+        ("1w", 7 * DAY),
+        ("1y", 365 * DAY),
+    ],
 )
 def test_durations_are_read_and_spelt_back(text: str, microseconds: int) -> None:
     assert config.parse_duration(text) == microseconds
@@ -101,7 +108,9 @@ def test_a_budget_outside_its_bounds_is_refused(budget: str) -> None:
 
 
 def test_a_resolved_document_builds_the_same_options() -> None:
-    text = "trigger: {every: {interval: 30d, start: 2013-01-01}}\nselector: {newest: {budget: 25%, history: {time: 7d}}}"
+    text = (
+        "trigger: {every: {interval: 30d, start: 2013-01-01}}\nselector: {newest: {budget: 25%, history: {time: 7d}}}"
+    )
     built = config.build(Tiny, config.parse(text))
     again = config.build(Tiny, config.parse(config.dump(built.model_dump(mode="json"))))
     assert again.model_dump(mode="json") == built.model_dump(mode="json")

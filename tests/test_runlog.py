@@ -93,7 +93,9 @@ def test_processes_that_start_at_once_get_different_runs(tmp_path: Path) -> None
     assert found == {f"same-{n}" for n in range(1, 5)}
 
 
-@pytest.mark.parametrize(("kind", "status"), [("run-finished", "finished"), ("run-stopped", "stopped"), ("run-failed", "failed")])
+@pytest.mark.parametrize(
+    ("kind", "status"), [("run-finished", "finished"), ("run-stopped", "stopped"), ("run-failed", "failed")]
+)
 def test_the_status_is_that_of_the_last_ending(tmp_path: Path, kind: str, status: str) -> None:
     log = finished(tmp_path)
     with log:

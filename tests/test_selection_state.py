@@ -17,7 +17,9 @@ def samples(*keys: int) -> Samples:
 
 
 @given(keys=st.lists(st.integers(0, 300), unique=True), weighted=st.booleans())
-def test_a_selection_is_read_back_as_stored(tmp_path_factory: pytest.TempPathFactory, keys: list[int], weighted: bool) -> None:
+def test_a_selection_is_read_back_as_stored(
+    tmp_path_factory: pytest.TempPathFactory, keys: list[int], weighted: bool
+) -> None:
     selection = Selection(np.sort(np.array(keys, dtype=np.int64)), np.ones(len(keys), np.float32) if weighted else None)
     path = tmp_path_factory.mktemp("s") / "0.arrow"
     path.write_bytes(stored.to_bytes(selection))

@@ -71,7 +71,9 @@ def test_a_dataset_without_labels_cannot_be_scored() -> None:
 
 
 @given(starts=st.lists(st.integers(0, 100), min_size=1), until=st.lists(st.integers(0, 100), min_size=1, unique=True))
-def test_the_active_checkpoint_is_the_newest_trained_only_on_data_before_the_window(starts: list[int], until: list[int]) -> None:
+def test_the_active_checkpoint_is_the_newest_trained_only_on_data_before_the_window(
+    starts: list[int], until: list[int]
+) -> None:
     ends = np.sort(until)
     active = composite.active(np.array(starts), ends)
     trained = composite.trained(np.array(starts), ends)
@@ -107,7 +109,9 @@ def test_class_metrics_agree_with_scikit_learn(name: str, classes: int) -> None:
     oracle = {
         "accuracy": lambda: sk.accuracy_score(labels, outputs.argmax(1)),
         "f1": lambda: sk.f1_score(labels, outputs.argmax(1), average="macro"),
-        "roc-auc": lambda: sk.roc_auc_score(labels, outputs[:, 1] if classes == 2 else outputs / outputs.sum(1)[:, None], multi_class="ovr"),
+        "roc-auc": lambda: sk.roc_auc_score(
+            labels, outputs[:, 1] if classes == 2 else outputs / outputs.sum(1)[:, None], multi_class="ovr"
+        ),
         "average-precision": lambda: sk.average_precision_score(labels, outputs[:, 1] if classes == 2 else outputs),
         "log-loss": lambda: -np.log(outputs[np.arange(300), labels]).mean(),
     }
