@@ -25,6 +25,8 @@ from modyn.errors import AlreadyExists, DataError
 from modyn.types import Int64s, Samples, Window, to_microseconds
 from modyn.workspace import Workspace, check_name
 
+_REMOVED = 2**62
+"""The generation that a removed dataset is at, so that whoever has it open asks the catalog and finds it gone."""
 SHARD_BYTES = 64 << 20
 """A writer keeps appended rows in memory up to this size before it writes them to a shard."""
 
@@ -73,7 +75,8 @@ class Dataset:
         with catalog.changing(workspace) as connection:
             if name in catalog.names(connection):
                 raise AlreadyExists(f"there is a dataset '{name}' already")
-            (workspace.datasets / name).mkdir(exist_ok=True)
+            shutil.rmtree(workspace.datasets / name, ignore_errors=True)  # of one whose removal was cut short
+            (workspace.datasets / name).mkdir()
             dataset_id = connection.execute(sa.insert(DATASETS).returning(DATASETS.c.id), row).scalar_one()
         tell(workspace.datasets / name, 0)
         return cls(State(workspace, dataset_id, name))
@@ -97,7 +100,8 @@ class Dataset:
         with catalog.changing(workspace) as connection:
             found = catalog.head(connection, name)
             connection.execute(sa.delete(DATASETS).where(DATASETS.c.id == found.id))
-        shutil.rmtree(workspace.datasets / name, ignore_errors=True)
+            tell(workspace.datasets / name, _REMOVED)
+            shutil.rmtree(workspace.datasets / name, ignore_errors=True)
 
     def at(self, version: int) -> "Dataset":
         """The dataset as it was at a version, to read only. Raises NotFound if it never had that version."""

@@ -30,6 +30,7 @@ from modyn.workspace import sync_folder
 
 KEY, TIMESTAMP, LABEL, TIME_ORDER = "__key", "__timestamp", "__label", "__time_order"
 SUFFIX = ".arrow"
+_PADDING = "padding"
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,9 +104,28 @@ def _write_batch(path: Path, rows: Rows) -> None:
     index = {KEY: rows.keys, TIMESTAMP: rows.timestamps, LABEL: rows.labels, TIME_ORDER: rows.time_order}
     given: dict[str, Values] = {name: values for name, values in index.items() if values is not None}
     arrays = {name: to_arrow(values) for name, values in {**given, **rows.columns}.items()}
-    batch = pa.RecordBatch.from_arrays(list(arrays.values()), names=list(arrays))
+    names = sorted(arrays, key=lambda name: not _fills_pages(arrays[name]))
+    batch = pa.RecordBatch.from_arrays([arrays[name] for name in names], names=names)
+    if _fills_pages(batch.column(0)):
+        batch = batch.replace_schema_metadata({_PADDING: " " * _padding(batch)})
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, batch.schema) as writer:
         writer.write_batch(batch)
+
+
+def _fills_pages(array: pa.Array) -> bool:
+    """Whether each row takes whole pages, so that it is worth beginning at a page: it would touch one more otherwise."""
+    return bool(pa.types.is_fixed_size_binary(array.type) and array.type.byte_width % mmap.PAGESIZE == 0)
+
+
+def _padding(batch: pa.RecordBatch) -> int:
+    """How many bytes more of metadata let the first column begin at a page."""
+    probe = batch.slice(0, 1).replace_schema_metadata({_PADDING: ""})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, probe.schema) as writer:
+        writer.write_batch(probe)
+    content = sink.getvalue()
+    begins = pa.ipc.open_file(content).get_batch(0).column(0).buffers()[-1].address - content.address
+    return int(-begins % mmap.PAGESIZE)
 
 
 def time_range(timestamps: Int64s) -> dict[str, Any]:

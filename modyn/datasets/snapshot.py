@@ -24,7 +24,7 @@ _MOST_OPEN = 512
 
 
 class Files:
-    """The shards that are mapped, newest use last. Shared by the snapshots of one dataset, so that a shard is mapped once."""
+    """The shards that are mapped, oldest first. Shared by the snapshots of one dataset, so that a shard is mapped once."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -44,8 +44,9 @@ class Files:
 
     def forget(self, current: set[str]) -> None:
         """Unmap what is not current any more."""
-        for name in [name for name in self._open if name not in current]:
-            self._open.pop(name, None)
+        for name in list(self._open):
+            if name not in current:
+                self._open.pop(name, None)
 
     def __getstate__(self) -> Path:
         return self.folder

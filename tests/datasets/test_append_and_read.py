@@ -271,8 +271,12 @@ def test_names_are_unique_known_and_removable(workspace, dataset):
         Dataset.create(workspace, "../x")
     assert Dataset.names(workspace) == ["things"]
     dataset.append(numbers(1), timestamps=[1])
+    reader = dataset.reader()
+    reader.read(np.array([0]))
     Dataset.remove(workspace, "things")
     assert Dataset.names(workspace) == []
+    with pytest.raises(NotFound, match="the dataset has been removed"):
+        reader.read(np.array([0]))
     assert not dataset.folder.exists()
     assert Dataset.create(workspace, "things").num_samples == 0
 
@@ -299,3 +303,13 @@ def test_rows_of_ones_own_are_committed_with_the_samples(dataset):
         append_and_note(writer, 1)
     with dataset.workspace.transaction() as connection:
         assert connection.execute(sa.text("select key from ledger")).scalars().all() == [0]
+
+
+def test_rows_of_whole_pages_begin_at_a_page(dataset):
+    payload = np.arange(10, dtype=np.uint8).repeat(8192).reshape(10, 8192)
+    dataset.append({"n": np.arange(10), "payload": payload}, timestamps=np.arange(10), labels=np.arange(10))
+    found = dataset.reader().read(np.array([9, 0]))
+    assert found["payload"][:, 5].tolist() == found["n"].tolist() == [9, 0]
+    snapshot = dataset._state.snapshot()
+    starts, _ = snapshot.open(snapshot.shards[0]).span("payload", np.arange(10))
+    assert (starts % 4096).tolist() == [0] * 10

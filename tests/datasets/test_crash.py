@@ -131,6 +131,7 @@ def crash_and_check(workspace, writers, seed, rng):
     check(Dataset.open(workspace, "d"), journals)
     check(dataset, journals)
     again = Dataset.open(workspace, "d")
+    again.compacts_in_background = False
     again.delete(again.find([f"who in {', '.join(str(j.who) for j in journals)}"]))
     keys = again.append({"who": [0], "turn": [1], "payload": np.full((1, 64), 1, np.uint8)}, timestamps=[1], labels=[0])
     again.delete(np.array(keys))
