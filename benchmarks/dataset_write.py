@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from modyn.datasets import Dataset, Field, Records
+from modyn.sources.binary import Binary
+from modyn.sources.feed import add
 from modyn.workspace import Workspace
 
 WIDTH = 160
@@ -54,16 +56,7 @@ def copy(source: Path, target: Path) -> None:
 
 
 def import_records(workspace: Workspace, name: str, source: Path) -> None:
-    dataset = Dataset.create(workspace, name)
-    step = 200_000
-    with dataset.write() as writer, source.open("rb") as file:
-        start = 0
-        while len(block := np.fromfile(file, np.uint8, step * WIDTH)):
-            records = block.reshape(-1, WIDTH)
-            labels = np.ascontiguousarray(records[:, :LABEL]).view("<i4")[:, 0]
-            moments = np.arange(start, start + len(records))
-            writer.append({"payload": records[:, LABEL:]}, timestamps=moments, labels=labels)
-            start += len(records)
+    add(Dataset.create(workspace, name), Binary(path=str(source), record_size=WIDTH, label_type="int32", settle=0))
 
 
 def link_rate(workspace: Workspace, source: Path) -> float:
