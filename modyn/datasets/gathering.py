@@ -63,10 +63,15 @@ class Gathering:
         self._num += part.stop - part.start
 
     def _put(self, name: str, values: Array) -> None:
-        memory = self._sets[self._turn]
-        if name not in memory:
-            memory[name] = np.empty((self._capacity, *values.shape[1:]), values.dtype)
-        memory[name][self._num : self._num + len(values)] = values
+        memory, end = self._sets[self._turn], self._num + len(values)
+        known = memory.get(name)
+        if known is None or len(known) < end:
+            # Grown step by step: a small append must not pay for the clearing of large pages.
+            grown = np.empty((min(self._capacity, max(end, self._num * 4)), *values.shape[1:]), values.dtype)
+            if known is not None:
+                grown[: self._num] = known[: self._num]
+            known = memory[name] = grown
+        known[self._num : end] = values
 
     def take(self) -> Rows:
         """What has been collected, to be written; collecting goes on in the other memory."""

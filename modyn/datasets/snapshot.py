@@ -189,10 +189,11 @@ class Snapshot:
         """Where keys lie. Raises NotFound for a key that was never given or is deleted."""
         if not len(keys):
             return Places([], None)
-        lowest, highest = int(keys.min()), int(keys.max())
-        if lowest < 0 or highest >= self.end_key or self.deleted.any_among(keys):
+        highest = int(keys.view(np.uint64).max())  # a negative key is a very large one
+        if highest >= self.end_key or self.deleted.any_among(keys):
             raise self._not_found(keys)
-        first, last = bisect_right(self._firsts, lowest) - 1, bisect_right(self._firsts, highest) - 1
+        last = bisect_right(self._firsts, highest) - 1
+        first = 0 if self._firsts == [0] else bisect_right(self._firsts, int(keys.min())) - 1
         if first < 0 or highest >= self.shards[last].end_key:
             raise self._not_found(keys)
         if first == last:
