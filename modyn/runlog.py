@@ -27,7 +27,9 @@ KINDS: Mapping[str, str] = {
     "windows": "windows [{start, end, num_samples}] (microseconds, half-open); a window's number is its place in the list",
     "trigger-checked": "key (last sample seen), timestamp, and the numbers the trigger gives (distance, threshold, fired, ...)",
     "round-started": "trigger, start_key, end_key, start_time, end_time, num_samples",
-    "selected": "selector, num_candidates, num_selected, oldest (timestamp), newest (timestamp), labels {label: count}, new_share",
+    "selected": "selector, num_candidates, num_selected, oldest (timestamp), newest (timestamp), labels {label: count}, "
+    "candidate_labels {label: count}, arrived {round: count}, candidates_arrived {round: count}, new_share, overlap (share that the "
+    "round before selected too | null), never_used (candidates never trained on so far), weights {min, q25, median, q75, max, mean} | null",
     "epoch": "epoch, loss, num_samples, samples_per_s, seconds {wait, move, forward, backward, step}, and what the trainer adds",
     "trained": "parent, num_samples, num_steps, loss, device, peak_memory_bytes, first_step_s (from trigger to first step)",
     "stored": "checkpoint, size_bytes",

@@ -20,9 +20,11 @@ from modyn.evaluation.evaluator import Evaluator
 from modyn.models.store import ModelStore
 from modyn.policy import name_of
 from modyn.runlog import Event, RunLog
+from modyn.selecting import Selecting
 from modyn.selectors import Selector, stored
 from modyn.selectors.describe import describe
 from modyn.selectors.usage import Usage
+from modyn.training.choice import Choice
 from modyn.training.deployed import Deployed
 from modyn.training.trainer import Fitted, Trainer
 from modyn.triggers import Trigger
@@ -71,6 +73,16 @@ class Stations:
         )
         pipeline.trigger.bind(self.features)
         self.evaluator = Evaluator(pipeline.evaluation, self.samples) if pipeline.evaluation else None
+        self.selecting = Selecting(
+            pipeline.selector,
+            self.trainer,
+            folder=log.folder,
+            seed=pipeline.seed,
+            workspace=workspace,
+            keep=self._keep_holdout,
+        )
+        self._choice: Choice | None = None
+        self._selected: Selection | None = None
         self.usage = Usage()
         self.cursor = int(self.samples.keys[0])
         self.checkpoints: list[Checkpoint] = []
@@ -124,6 +136,7 @@ class Stations:
         for event in finished:
             selection = stored.read(self.log.folder / "selections" / f"{event.round}.arrow")
             self.usage.record(event["end_key"], selection)
+            self._selected = selection
             self.checkpoints.append(self.models.get(event["checkpoint"]))
         if not finished:
             return None
@@ -189,8 +202,9 @@ class Stations:
         """What the selector chooses of the candidates."""
         number = candidates.round
         with self._timed("select", len(candidates)):
-            selection = selector.choose(candidates, {}, seed=self.pipeline.seed)
-        self.log.append("selected", round=number, selector=name_of(type(selector)), **describe(candidates, selection))
+            selection, self._choice = self.selecting.select(candidates, self._weights)
+        described = describe(candidates, selection, self._selected)
+        self.log.append("selected", round=number, selector=name_of(type(selector)), **described)
         self.log.write_file(f"selections/{number}.arrow", stored.to_bytes(selection))
         return selection
 
@@ -200,7 +214,7 @@ class Stations:
         if not len(selection):
             raise DataError(f"round {number}: nothing was selected, so there is nothing to train on")
         waited = self.clock() - self._fired_at
-        fitted = self.trainer.fit(selection, round=number, start=start)
+        fitted = self.trainer.fit(selection, round=number, start=start, choice=self._choice)
         for station in ("load", "train"):
             self._cost(station, fitted.seconds[station], fitted.num_samples)
         self.log.append(
@@ -252,6 +266,24 @@ class Stations:
         self._deploy(fitted.weights)
         return checkpoint
 
+    def _keep_holdout(self, fitted: Fitted, name: str, keys: Int64s) -> None:
+        """Keep a model of the irreducible loss, as ``RUN.holdout-N/ROUND``, with its lineage."""
+        number = self.round
+        self.models.put(
+            fitted.weights,
+            Checkpoint(
+                id=f"{self.log.run_id}.{name}/{number}",
+                run=self.log.run_id,
+                round=number,
+                parent=None,
+                dataset=self.pipeline.dataset,
+                dataset_version=self.dataset.version,
+                data_until=int(self.samples.timestamps[np.searchsorted(self.samples.keys, keys)].max(initial=-1)) + 1,
+                num_samples=len(keys),
+                seed=self.pipeline.seed,
+            ),
+        )
+
     def _deploy(self, weights: Any) -> None:
         """Put the newest checkpoint in place, for the trigger and as the next round's start."""
         self._weights = weights
@@ -270,6 +302,10 @@ class Stations:
         self, window: Window, candidates: Candidates, selection: Selection, checkpoint: Checkpoint, scores: Any
     ) -> Round:
         """The round as the trigger hears of it; ``commit`` makes it durable."""
+        if self._choice is not None and self._choice.anew is not None:
+            selection = self.selecting.trained_on(checkpoint.round, selection)
+            self.log.write_file(f"selections/{checkpoint.round}.arrow", stored.to_bytes(selection))
+        self._selected = selection
         times = self.samples.timestamps
         first, last = np.searchsorted(self.samples.keys, [window.start, window.end])
         arrived = times[first:last] if last > first else times[:1]

@@ -78,7 +78,8 @@ def test_a_selection_is_described_in_numbers() -> None:
     usage = Usage()
     usage.record(3, Selection(np.array([0, 1, 2])))
     candidates = usage.candidates(samples(0, 1, 2, 3, 4), History(), end_key=5)
-    told = describe(candidates, Selection(np.array([1, 3, 4])))
+    weights = np.array([1, 2, 3], np.float32)
+    told = describe(candidates, Selection(np.array([1, 3, 4]), weights), Selection(np.array([0, 1, 2])))
     assert told == {
         "num_candidates": 5,
         "num_selected": 3,
@@ -86,4 +87,10 @@ def test_a_selection_is_described_in_numbers() -> None:
         "newest": 40,
         "new_share": pytest.approx(2 / 3),
         "labels": {"1": 2, "0": 1},
+        "candidate_labels": {"0": 2, "1": 2, "2": 1},
+        "arrived": {"0": 1, "1": 2},
+        "candidates_arrived": {"0": 3, "1": 2},
+        "overlap": pytest.approx(1 / 3),
+        "never_used": 0,
+        "weights": {"min": 1, "q25": 1.5, "median": 2, "q75": 2.5, "max": 3, "mean": 2},
     }

@@ -98,6 +98,11 @@ class Selector(Policy):
         return ()
 
     @property
+    def uses_history(self) -> bool:
+        """Whether training must note the loss of each sample, for a later choice."""
+        return bool({"loss-history", "forgetting"} & set(self.needs))
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """The dataset columns that the candidates must come with, by name."""
         return () if self.balance_by in (None, "label", "round") else (str(self.balance_by),)

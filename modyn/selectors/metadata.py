@@ -16,9 +16,16 @@ from modyn.errors import Damaged
 from modyn.types import Array, Float32s, Int64s
 from modyn.workspace import write_durably
 
+Place = tuple[int, int]
+"""A round and an epoch."""
+
 
 class Metadata:
-    """Per-sample training metadata of one run. Appending costs the epoch's samples; asking costs the keys asked for."""
+    """Per-sample training metadata of one run. Appending costs the epoch's samples; asking costs the keys asked for.
+
+    What is asked for is as it stood before epoch ``before[1]`` of round ``before[0]`` (None = by now): so a round that is trained again
+    after a crash sees what it saw the first time, whatever the crash left behind.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "samples"
@@ -41,28 +48,27 @@ class Metadata:
             self._start_over()
         write_durably(path, sink.getvalue())
 
-    def forget_from(self, round: int, epoch: int = 0) -> None:  # noqa: A002
-        """Drop what was noted from that epoch of that round on: a run that goes on after a crash trains them again."""
-        for path in self._files():
-            if _place(path) >= (round, epoch):
-                path.unlink()
-                self._start_over()
-
-    def losses(self, keys: Int64s) -> Float32s:
+    def losses(self, keys: Int64s, *, before: Place | None = None) -> Float32s:
         """``[n]``: the loss of each key when last trained on; NaN = never."""
-        return self._up_to_date().get("loss", keys)
+        return self._until(before).get("loss", keys)
 
-    def forgotten(self, keys: Int64s) -> Int64s:
+    def forgotten(self, keys: Int64s, *, before: Place | None = None) -> Int64s:
         """``[n]``: how many times each key was right and then wrong."""
-        return self._up_to_date().get("forgotten", keys)
+        return self._until(before).get("forgotten", keys)
 
-    def learned(self, keys: Int64s) -> Int64s:
+    def forgetting(self, keys: Int64s, *, before: Place | None = None) -> Array:
+        """``[n]`` float32: how many times each key was forgotten; NaN for those that were never right, or never trained on."""
+        counts = self.forgotten(keys, before=before).astype(np.float32)
+        counts[self.learned(keys, before=before) == 0] = np.nan
+        return counts
+
+    def learned(self, keys: Int64s, *, before: Place | None = None) -> Int64s:
         """``[n]``: how many times each key was wrong, or new, and then right."""
-        return self._up_to_date().get("learned", keys)
+        return self._until(before).get("learned", keys)
 
-    def times_trained(self, keys: Int64s) -> Int64s:
+    def times_trained(self, keys: Int64s, *, before: Place | None = None) -> Int64s:
         """``[n]``: how many times each key was trained on, over all epochs."""
-        return self._up_to_date().get("times", keys)
+        return self._until(before).get("times", keys)
 
     def _files(self) -> list[Path]:
         if not self.folder.is_dir():
@@ -72,15 +78,18 @@ class Metadata:
     def _start_over(self) -> None:
         self._folded, self._columns = set(), _Columns()
 
-    def _up_to_date(self) -> "_Columns":
-        for path in sorted(self._files(), key=_place):
+    def _until(self, before: Place | None) -> "_Columns":
+        files = [path for path in sorted(self._files(), key=_place) if before is None or _place(path) < before]
+        if not self._folded <= {path.name for path in files}:
+            self._start_over()
+        for path in files:
             if path.name not in self._folded:
                 self._columns.fold(*_read(path))
                 self._folded.add(path.name)
         return self._columns
 
 
-def _place(path: Path) -> tuple[int, int]:
+def _place(path: Path) -> Place:
     round_number, epoch = path.stem.split("-")
     return int(round_number), int(epoch)
 

@@ -39,6 +39,16 @@ class Schedule(Selector):
             raise ValueError(f"steps must start at round 0 and rise; got {', '.join(map(str, starts))}")
         return self
 
+    @property
+    def uses_history(self) -> bool:
+        """Whether any step does: what a later round reads must be noted from the first."""
+        return any(step.use.uses_history for step in self.steps)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of all steps."""
+        return tuple(dict.fromkeys([*super().columns, *(name for step in self.steps for name in step.use.columns)]))
+
     def for_round(self, number: int) -> Selector:
         """The selector of a round, with the schedule's options where it has none of its own."""
         chosen = [step.use for step in self.steps if step.start <= number][-1].for_round(number)

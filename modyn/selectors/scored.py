@@ -25,6 +25,9 @@ class _Scored(Selector):
         1, ge=1, description="at: batch - score every so many-th batch, pick at random in the others"
     )
     precision: Literal["bf16"] | None = Field(None, description="score in bf16 (null = in the precision of training)")
+    proxy: str | None = Field(
+        None, description="at: window - score with this checkpoint's model, a smaller one of another run (RUN/ROUND)"
+    )
 
     @property
     def terms(self) -> Mapping[str | Importable, float]:
@@ -100,7 +103,7 @@ class _Scored(Selector):
 def combined(terms: Mapping[str | Importable, float], signals: Signals) -> Signal:
     """The score: a single signal as it is, else the sum of the signals times their factors.
 
-    A sample that a history does not know yet (NaN) counts like the highest known one.
+    A sample that a history does not know yet (NaN) comes just above the highest known one.
     """
     ((first, factor), *others) = terms.items()
     if not others and factor == 1:
@@ -112,11 +115,20 @@ def combined(terms: Mapping[str | Importable, float], signals: Signals) -> Signa
     return score
 
 
+def scalar_score(selector: Selector, signals: Signals) -> Array | None:
+    """``[n]``: the score by which a selector picks; None if it is not one number a sample."""
+    if not isinstance(selector, _Scored):
+        return None
+    score = combined(selector.terms, signals)
+    return score if isinstance(score, np.ndarray) and score.ndim == 1 else None
+
+
 def _known(values: Array) -> Array:
     unknown = np.isnan(values)
     if not unknown.any():
         return values
-    return np.where(unknown, 1.0 if unknown.all() else np.nanmax(values), values)
+    above = 1.0 if unknown.all() else np.nextafter(np.nanmax(values), np.inf, dtype=values.dtype)
+    return np.where(unknown, above, values)
 
 
 def check_finite(candidates: Candidates, signals: Signals) -> None:

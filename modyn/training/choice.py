@@ -32,7 +32,7 @@ Record = Callable[[int, Int64s, Array, Array | None], None]
 class Known:
     """A value known of samples before training, such as the irreducible loss: ``values[n]`` of ``keys[n]``, which rise.
 
-    NaN (not known after all) counts like the highest known value.
+    NaN (not known after all) comes just above the highest known value.
     """
 
     keys: Int64s
@@ -45,8 +45,9 @@ class Known:
     @cached_property
     def _filled(self) -> Float32s:
         unknown = np.isnan(self.values)
-        highest = 1.0 if unknown.all() else np.nanmax(self.values)
-        return np.where(unknown, highest, self.values).astype(np.float32)
+        values = self.values.astype(np.float32)
+        above = 1.0 if unknown.all() else np.nextafter(np.nanmax(values), np.float32(np.inf))
+        return np.where(unknown, above, values).astype(np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,8 @@ class Choice:
     given: Mapping[str, Known] = field(default_factory=dict)
     every_epochs: int = 0
     anew: Callable[[int, Score], Selection] | None = None
+    precision: str | None = None
+    """Of the passes that ``anew`` asks for; None = as in training."""
     record: Record | None = None
 
     def large_batch(self, batch_size: int) -> int:

@@ -1,7 +1,7 @@
 """One round's training: batches through steps, epoch by epoch, with what the user sees of it."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +28,8 @@ from modyn.training.optim import build_optimizers, build_schedules
 from modyn.training.options import Training
 from modyn.training.randomness import random_state, set_random_state
 from modyn.training.ranks import Ranks
-from modyn.training.signals import Name
 from modyn.training.step import Step
-from modyn.types import BatchRule, Int64s, Selection, Signals
+from modyn.types import BatchRule, Selection, Signals
 
 PROGRESS_S = 0.25
 CHECK_STEPS = 50
@@ -104,7 +103,7 @@ class Session:
         self._began = began
         self._epoch_began = self._shown = self._saved_at = time.perf_counter()
 
-    def run(self, loader: Loader, score: Callable[[nn.Module, Sequence[Name], Int64s], Signals]) -> None:
+    def run(self, loader: Loader, score: Callable[..., Signals]) -> None:
         """Train to the end, from where the session stands; the selection is made anew where the choice says so.
 
         Raises TrainingError naming round, epoch and step if training cannot go on.
@@ -112,7 +111,7 @@ class Session:
         self.model.train()
         while self.num_steps < self.length.num_steps and not self.is_over:
             if self._is_reselection_due():
-                self._select_anew(lambda names, keys: score(self.model, names, keys))
+                self._select_anew(self._scoring(score))
             if self.choice.in_batch is not None:
                 self._chooser = self._new_chooser(self.choice.in_batch)
             self._run_epochs(loader)
@@ -120,6 +119,9 @@ class Session:
     def _is_reselection_due(self) -> bool:
         every = self.choice.every_epochs
         return bool(every) and self.epoch_step == 0 and self.epoch % every == 0 and self.epoch != self.selected_at
+
+    def _scoring(self, score: Callable[..., Signals]) -> Score:
+        return lambda names, keys: score(self.model, names, keys, precision=self.choice.precision)
 
     def _select_anew(self, score: Score) -> None:
         assert self.choice.anew is not None

@@ -17,7 +17,7 @@ LAYER = {
     **dict.fromkeys(["config", "runlog", "run", "workspace", "drift", "provenance"], 1),
     **dict.fromkeys(["sources", "datasets", "triggers", "selectors", "training", "models", "evaluation"], 2),
     "executors": 3,
-    **dict.fromkeys(["pipeline", "stations", "checks", "starter", "reports", "simulation"], 4),
+    **dict.fromkeys(["pipeline", "stations", "selecting", "checks", "starter", "reports", "simulation"], 4),
     **dict.fromkeys(["cli", "server"], 5),
 }
 # What a file of one layer may import from its own layer.
@@ -30,7 +30,7 @@ SIDEWAYS = {
     "drift": {"config"},
     "pipeline": {"stations", "checks"},
     "checks": {"stations", "pipeline"},
-    "stations": {"pipeline"},
+    "stations": {"pipeline", "selecting"},
     "simulation": {"stations", "pipeline"},
     "triggers": {"drift"},
 }

@@ -50,11 +50,14 @@ def test_an_epoch_that_is_trained_again_counts_once(tmp_path):
     metadata.append(0, 0, keys=keys, losses=np.ones(3), right=np.array([True, True, False]))
     metadata.append(0, 1, keys=keys, losses=np.full(3, 9.0), right=np.zeros(3, bool))
     assert metadata.forgotten(keys).tolist() == [1, 1, 0]
-    metadata.forget_from(0, 1)
-    assert metadata.losses(keys).tolist() == [1, 1, 1]
+    assert metadata.losses(keys, before=(0, 1)).tolist() == [1, 1, 1]
+    assert metadata.forgotten(keys, before=(0, 1)).tolist() == [0, 0, 0]
+    assert metadata.times_trained(keys, before=(0, 0)).tolist() == [0, 0, 0]
+    assert metadata.losses(keys).tolist() == [9, 9, 9]
     metadata.append(0, 1, keys=keys[:1], losses=np.full(1, 5.0), right=np.zeros(1, bool))
     metadata.append(0, 1, keys=keys[:2], losses=np.full(2, 5.0), right=np.zeros(2, bool))
     assert metadata.losses(keys).tolist() == [5, 5, 1]
+    assert np.array_equal(metadata.forgetting(keys), [1, 1, np.nan], equal_nan=True)
     assert metadata.forgotten(keys).tolist() == [1, 1, 0]
     assert metadata.times_trained(keys).tolist() == [2, 2, 1]
 

@@ -138,7 +138,7 @@ def test_samples_that_history_does_not_know_come_first_and_at_random():
     history[:40] = np.nan
     selector = build(Selector, {"loss": {"budget": 20, "scores": "history"}})
     one, two = (selector.choose(given, {"loss-history": history}, seed=s).keys for s in (0, 1))
-    assert np.isin(one, np.append(given.keys[:40], given.keys[-1])).all()
+    assert np.isin(one, given.keys[:40]).all()
     assert one.tolist() != two.tolist()
 
 

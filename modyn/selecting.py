@@ -1,0 +1,247 @@
+"""A run's selecting: scores the candidates, asks the selector, and goes on choosing while the round trains.
+
+What a selector needs is gathered here: signals by a pass with the latest weights or those of a proxy, histories that training noted, and
+irreducible losses by models trained on a holdout. Selectors know arrays only, and the trainer knows no selectors.
+"""
+
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from modyn.errors import Damaged, NotFound
+from modyn.models.spec import ModelSpec
+from modyn.models.store import ModelStore
+from modyn.policy import Importable
+from modyn.runlog import RunLog
+from modyn.selectors import Selector, stored
+from modyn.selectors.holdout import irreducible_losses
+from modyn.selectors.metadata import Metadata
+from modyn.selectors.scored import scalar_score
+from modyn.selectors.signals import needs_pass
+from modyn.training.choice import Choice, Known, Score
+from modyn.training.order import derived_seed
+from modyn.training.parsing import ParserSpec
+from modyn.training.trainer import Fitted, Trainer
+from modyn.types import Array, Candidates, Float32s, Int64s, Selection, Signal, Signals
+from modyn.workspace import Workspace, write_durably
+
+Weights = Mapping[str, Any]
+Keep = Callable[[Fitted, str, Int64s], None]
+"""Stores a holdout model: what was fitted, its name (``holdout-0``), and the keys it was trained on."""
+
+
+class Selecting:
+    """Selects for one run. ``folder`` is the run's, ``seed`` the pipeline's."""
+
+    def __init__(
+        self,
+        selector: Selector,
+        trainer: Trainer,
+        *,
+        folder: Path,
+        seed: int,
+        workspace: Workspace | None = None,
+        keep: Keep | None = None,
+    ) -> None:
+        self.selector, self.trainer, self.folder, self.seed = selector, trainer, folder, seed
+        self.workspace, self.keep = workspace, keep
+        self.metadata = Metadata(folder)
+        self._proxies: dict[str, tuple[Trainer, Weights]] = {}
+
+    def select(self, candidates: Candidates, weights: Weights | None) -> tuple[Selection, Choice | None]:
+        """A round's selection, and what is chosen and noted while it trains (None = nothing).
+
+        ``weights`` are the latest checkpoint's, None before there is one: then a selector that needs a model's signals chooses at random.
+        """
+        selector = self.selector.for_round(candidates.round)
+        record = self._record(candidates.round) if self.selector.uses_history else None
+        if candidates.round < selector.warmup_rounds:
+            return Selection(candidates.keys), None if record is None else Choice(record=record)
+        signals = self._window_signals(selector, candidates, weights)
+        selection = selector.choose(candidates, signals, seed=self.seed)
+        self._keep_scores(selector, candidates, selection, signals)
+        return selection, self._choice(selector, candidates, record)
+
+    def _window_signals(self, selector: Selector, candidates: Candidates, weights: Weights | None) -> Signals | None:
+        """The signals of the candidates; None if they cannot be had yet, or are computed within batches."""
+        if selector.in_batch is not None:
+            return None
+        proxy = getattr(selector, "proxy", None)
+        if proxy is not None:
+            trainer, given = self._proxy(proxy)
+            return self._signals(selector, candidates, _scoring(trainer, given, selector))
+        if weights is None:
+            with_pass = [name for name in selector.needs if needs_pass(name)]
+            return None if with_pass else self._signals(selector, candidates, None)
+        return self._signals(selector, candidates, _scoring(self.trainer, weights, selector))
+
+    def _signals(self, selector: Selector, candidates: Candidates, score: Score | None) -> Signals:
+        found: dict[str, Signal] = {}
+        with_pass = [name for name in selector.needs if needs_pass(name)]
+        if with_pass:
+            assert score is not None
+            found.update(score(with_pass, candidates.keys))
+        for name in selector.needs:
+            if not needs_pass(name):
+                found[str(name)] = self._without_pass(name, selector, candidates)
+        return found
+
+    def _without_pass(self, name: Importable | str, selector: Selector, candidates: Candidates) -> Array:
+        before = (candidates.round, candidates.epoch)
+        if name == "loss-history":
+            return self.metadata.losses(candidates.keys, before=before)
+        if name == "forgetting":
+            return self.metadata.forgetting(candidates.keys, before=before)
+        return self._irreducible(selector, candidates)
+
+    def _choice(self, selector: Selector, candidates: Candidates, record: Any) -> Choice | None:
+        rule, every = selector.in_batch, selector.every_epochs
+        if rule is None and not every and record is None:
+            return None
+        given = {}
+        if rule is not None:
+            given = {
+                str(name): Known(candidates.keys, self._without_pass(name, selector, candidates))
+                for name in rule.scores
+                if not needs_pass(name)
+            }
+        return Choice(
+            in_batch=rule,
+            given=given,
+            every_epochs=every,
+            anew=self._anew(selector, candidates) if every else None,
+            precision=getattr(selector, "precision", None),
+            record=record,
+        )
+
+    def trained_on(self, number: int, selection: Selection) -> Selection:
+        """All that a round trained on: its selection, and those that were made anew while it trained (keys only then)."""
+        folder = self.folder / "selections"
+        later = [stored.read(path).keys for path in sorted(folder.glob(f"{number}-*.arrow"))]
+        if not later:
+            return selection
+        return Selection(np.unique(np.concatenate([selection.keys, *later])))
+
+    def _anew(self, selector: Selector, candidates: Candidates) -> Callable[[int, Score], Selection]:
+        proxy = getattr(selector, "proxy", None)
+        folder = self.folder / "selections"
+        folder.mkdir(parents=True, exist_ok=True)
+
+        def choose(epoch: int, score: Score) -> Selection:
+            if proxy is not None:
+                score = _scoring(*self._proxy(proxy), selector)
+            now = replace(candidates, epoch=epoch)
+            selection = selector.choose(now, self._signals(selector, now, score), seed=self.seed)
+            write_durably(folder / f"{candidates.round}-{epoch}.arrow", stored.to_bytes(selection))
+            return selection
+
+        return choose
+
+    def _record(self, number: int) -> Callable[[int, Int64s, Array, Array | None], None]:
+        def record(epoch: int, keys: Int64s, losses: Array, right: Array | None) -> None:
+            self.metadata.append(number, epoch, keys=keys, losses=losses, right=right)
+
+        return record
+
+    # Models besides the run's own ------------------------------------------------------------------------------------
+
+    def _irreducible(self, selector: Selector, candidates: Candidates) -> Float32s:
+        """Irreducible losses of the candidates, kept in ``irreducible/ROUND.arrow``; NaN for those held out."""
+        path = self.folder / "irreducible" / f"{candidates.round}.arrow"
+        if path.exists():
+            table = _read(path)
+            if np.array_equal(table["key"].to_numpy(), candidates.keys):
+                return np.asarray(table["loss"].to_numpy(), dtype=np.float32)
+        holdout = selector.irreducible
+        assert holdout is not None
+        options = {"epochs": holdout.epochs, "samples": None, "checkpoint": None, "early_stopping": None}
+
+        def fit(keys: Int64s, number: int) -> tuple[Trainer, Weights]:
+            trainer = self._like(self.trainer, options, seed=derived_seed(self.seed, number + 1))
+            fitted = trainer.fit(Selection(keys), round=candidates.round)
+            if self.keep is not None:
+                self.keep(fitted, f"holdout-{number}", keys)
+            return trainer, fitted.weights
+
+        def losses(model: tuple[Trainer, Weights], keys: Int64s) -> Float32s:
+            trainer, weights = model
+            return np.asarray(trainer.compute_signals(["loss"], keys, weights)["loss"])
+
+        found, _ = irreducible_losses(candidates.keys, holdout, seed=self.seed, fit=fit, losses=losses)
+        _write(path, {"key": candidates.keys, "loss": found})
+        return found
+
+    def _like(self, trainer: Trainer, options: Mapping[str, Any], *, seed: int) -> Trainer:
+        known = {name: value for name, value in options.items() if name in type(trainer.options).model_fields}
+        return Trainer(
+            trainer.options.model_copy(update={**known, "seed": None}),
+            model=trainer.model,
+            parser=trainer.parser,
+            reader=trainer.reader,
+            seed=seed,
+        )
+
+    def _proxy(self, checkpoint: str) -> tuple[Trainer, Weights]:
+        """The trainer and weights of another run's checkpoint, by the pipeline that the run kept."""
+        if checkpoint not in self._proxies:
+            if self.workspace is None:
+                raise NotFound(f"selector.proxy: there is no workspace to find checkpoint {checkpoint} in")
+            store = ModelStore(self.workspace)
+            log = RunLog.find(self.workspace.runs, store.get(checkpoint).run)
+            started = next(log.events("run-started"))
+            document, base_dir = started["pipeline"], Path(started["base_dir"])
+            trainer = Trainer(
+                self.trainer.options.model_copy(update={"checkpoint": None}),
+                model=ModelSpec.parse(document["model"], base_dir).build,
+                parser=ParserSpec.model_validate(document["parser"], context={"base_dir": base_dir}).build(),
+                reader=self.trainer.reader,
+                seed=self.seed,
+            )
+            self._proxies[checkpoint] = trainer, store.weights(checkpoint)
+        return self._proxies[checkpoint]
+
+    # What was chosen, to look at later -------------------------------------------------------------------------------
+
+    def _keep_scores(
+        self, selector: Selector, candidates: Candidates, selection: Selection, signals: Signals | None
+    ) -> None:
+        """Keep the scores of the chosen in ``scores/ROUND.arrow``, where a score is a number."""
+        score = None if signals is None else scalar_score(selector, signals)
+        if score is not None:
+            rows = np.searchsorted(candidates.keys, selection.keys)
+            _write(self.folder / "scores" / f"{candidates.round}.arrow", {"key": selection.keys, "score": score[rows]})
+
+
+def scores_of(folder: Path, number: int) -> tuple[Int64s, Array] | None:
+    """Keys and scores of what a round of the run in ``folder`` selected; None where a score is no number, or none was computed."""
+    path = folder / "scores" / f"{number}.arrow"
+    if not path.exists():
+        return None
+    table = _read(path)
+    return table["key"].to_numpy(), table["score"].to_numpy()
+
+
+def _scoring(trainer: Trainer, weights: Weights, selector: Selector) -> Score:
+    precision = getattr(selector, "precision", None)
+    return lambda names, keys: trainer.compute_signals(names, keys, weights, precision=precision)
+
+
+def _write(path: Path, columns: Mapping[str, Array]) -> None:
+    table = pa.table(dict(columns))
+    sink = io.BytesIO()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_durably(path, sink.getvalue())
+
+
+def _read(path: Path) -> pa.Table:
+    try:
+        return pa.ipc.open_file(path).read_all()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise Damaged(f"{path} cannot be read: {error}") from error

@@ -1,0 +1,111 @@
+"""Whole runs that select: what is selected, trained on and remembered, and that a stopped run goes on to the same result."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import modyn
+from modyn.models.store import ModelStore
+from modyn.runlog import RunLog
+from modyn.selecting import scores_of
+from modyn.selectors import stored
+from modyn.workspace import Workspace
+
+Write = Callable[..., Path]
+
+SELECTORS = [
+    {"uncertainty": {"budget": "25%"}},
+    {"loss": {"budget": "50%", "scores": "history", "reselect_every": 1}},
+    {"gradient-norm": {"budget": "25%", "at": "batch"}},
+    {"rho-loss": {"budget": "25%", "share": 0.2}},
+    {"rs2": {"budget": "25%"}},
+    {"craig": {"budget": "10%", "reselect_every": 1}},
+]
+
+
+def run(pipeline_file: Write, selector: dict, *settings: str, name: str = "drifting", observers=()) -> modyn.Run:
+    path = pipeline_file(("training:", f"selector: {json.dumps(selector)}\ntraining:"))
+    return modyn.Pipeline.load(path, settings).run(name=name, observers=observers)
+
+
+def weights(space: Workspace, name: str) -> list[dict[str, torch.Tensor]]:
+    store = ModelStore(space)
+    return [dict(store.weights(checkpoint.id)) for checkpoint in store.checkpoints(name)]
+
+
+@pytest.mark.parametrize("selector", SELECTORS, ids=str)
+def test_a_stopped_run_goes_on_to_what_it_would_have_been(
+    pipeline_file: Write, stream: Workspace, selector: dict
+) -> None:
+    whole = run(pipeline_file, selector, name="whole")
+
+    def stop(event) -> None:
+        if event.kind == "epoch" and event.round == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(pipeline_file, selector, name="cut", observers=[stop])
+    again = modyn.Pipeline.resume("cut")
+    assert again.status == "finished"
+    for one, two in zip(weights(stream, whole.id), weights(stream, again.id), strict=True):
+        assert all(torch.equal(one[name], two[name]) for name in one)
+    for number in range(5):
+        files = (stored.read(stream.runs / r.id / "selections" / f"{number}.arrow") for r in (whole, again))
+        assert len({selection.keys.tobytes() for selection in files}) == 1
+
+
+def test_the_selected_event_says_what_was_selected(pipeline_file: Write, stream: Workspace) -> None:
+    made = run(pipeline_file, {"gradient-norm": {"budget": "25%", "history": {"last": 3}}})
+    events = list(RunLog.find(stream.runs, made.id).events("selected"))
+    assert [e["num_selected"] for e in events] == [50, 100, 150, 150, 150]
+    assert [e["num_candidates"] for e in events] == [200, 400, 600, 600, 600]
+    last = events[-1].fields
+    assert sum(last["labels"].values()) == 150
+    assert sum(last["candidate_labels"].values()) == 600
+    assert last["candidates_arrived"] == {"2": 200, "3": 200, "4": 200}
+    assert sum(last["arrived"].values()) == 150
+    assert 0 < last["overlap"] < 1
+    assert events[0]["overlap"] is None
+    assert events[0]["weights"] is None, "there was no model yet, so the choice was uniform"
+    assert last["weights"]["min"] > 0
+    assert last["weights"]["mean"] == pytest.approx(1, abs=0.5)
+    used = set()
+    for number, event in enumerate(events):
+        used |= set(stored.read(stream.runs / made.id / "selections" / f"{number}.arrow").keys.tolist())
+        start, end = max(0, number - 2) * 200, (number + 1) * 200
+        assert event["never_used"] == len(set(range(start, end)) - used)
+
+
+def test_what_is_trained_on_in_all_epochs_is_remembered_as_used(pipeline_file: Write, stream: Workspace) -> None:
+    made = run(pipeline_file, {"rs2": {"budget": "25%"}})
+    folder = stream.runs / made.id / "selections"
+    for number in range(5):
+        first, all_epochs = stored.read(folder / f"{number}.arrow").keys, set()
+        assert len(first) == 2 * round(0.25 * 200 * (number + 1)), "two epochs, two disjoint chunks"
+        all_epochs |= set(stored.read(folder / f"{number}-1.arrow").keys.tolist())
+        assert all_epochs < set(first.tolist())
+
+
+def test_holdout_models_are_stored_with_their_lineage(pipeline_file: Write, stream: Workspace) -> None:
+    made = run(pipeline_file, {"rho-loss": {"budget": "25%", "holdout": "twin", "at": "batch"}})
+    store = ModelStore(stream)
+    for number in range(5):
+        halves = [store.get(f"{made.id}.holdout-{n}/{number}") for n in (0, 1)]
+        assert [c.run for c in halves] == [made.id, made.id]
+        assert sum(c.num_samples for c in halves) == 200 * (number + 1)
+    assert len(list(store.checkpoints(made.id))) == 5
+
+
+def test_a_checkpoint_of_another_run_can_score_as_a_proxy(pipeline_file: Write, stream: Workspace) -> None:
+    small = run(pipeline_file, {"all": {}}, "model={mlp: {inputs: 2, hidden: [2], outputs: 2}}", name="small")
+    document = {"uncertainty": {"budget": "25%", "proxy": f"{small.id}/4"}}
+    made = run(pipeline_file, document, name="large")
+    keys, scores = scores_of(stream.runs / made.id, 0)
+    assert len(keys) == 50, "a proxy scores from the first round"
+    assert np.all((scores <= 0) & (scores >= -1))
+    with pytest.raises(modyn.errors.NotFound, match="there is no checkpoint 'small-1/9'"):
+        run(pipeline_file, {"uncertainty": {"budget": "25%", "proxy": "small-1/9"}}, name="lost")
