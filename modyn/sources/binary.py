@@ -9,6 +9,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from modyn.policy import Options
 from modyn.sources import Bad, Cursor, File, FileSource, Layout, Rows
+from modyn.sources.rows import as_arrow
 from modyn.sources.times import UNITS
 from modyn.types import Array, Int64s
 
@@ -158,8 +159,8 @@ class Binary(FileSource):
             return pa.Array.from_buffers(pa.binary(values.shape[1]), len(values), [None, pa.py_buffer(values)])
         values = self._typed(np.ascontiguousarray(records[:, field.offset : field.offset + field.num_bytes]), field)
         if field.count is None:
-            return pa.array(values[:, 0])
-        return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), field.count)
+            return as_arrow(values[:, 0])
+        return pa.FixedSizeListArray.from_arrays(as_arrow(values.reshape(-1)), field.count)
 
     def _typed(self, values: Array, field: BinaryField) -> Array:
         dtype = np.dtype(field.type).newbyteorder(self.byte_order)

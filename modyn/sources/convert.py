@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from modyn.sources.rows import as_numpy
 from modyn.types import Array
 
 _NUMBER = r"^\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*$|^\s*[+-]?(?i:nan|inf|infinity)\s*$"
@@ -15,7 +16,9 @@ MOSTLY = 0.9
 
 def one_array(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     """The column in one piece."""
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if not isinstance(column, pa.ChunkedArray):
+        return column
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -76,7 +79,7 @@ def _cast(array: pa.Array, kind: pa.DataType) -> tuple[pa.Array, Array]:
 
 def to_mask(array: pa.Array | pa.ChunkedArray) -> Array:
     """Booleans as NumPy has them; null is False."""
-    return np.asarray(pc.fill_null(one_array(array), False).to_numpy(zero_copy_only=False), dtype=bool)
+    return as_numpy(pc.cast(pc.fill_null(one_array(array), False), pa.uint8())).view(np.bool_)
 
 
 def plain(column: pa.ChunkedArray | pa.Array, *, mend_text: bool = False) -> pa.Array:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -13,7 +14,8 @@ from pydantic import Field, field_validator, model_validator
 
 from modyn.errors import DataError
 from modyn.sources import Bad, Cursor, File, FileSource, Layout, Rows
-from modyn.sources.paths import open_file_system
+from modyn.sources.paths import is_local, open_file_system
+from modyn.sources.rows import as_arrow
 from modyn.sources.shape import need
 
 _READERS = 16
@@ -103,7 +105,7 @@ class Files(FileSource):
         columns["payload"] = pa.array([c if isinstance(c, bytes) else b"" for c in contents], pa.large_binary())
         numbers = np.flatnonzero(good)
         table = pa.table(columns)
-        return Rows(table if good.all() else table.take(pa.array(numbers)), numbers, Cursor(1, 1), bad)
+        return Rows(table if good.all() else table.take(as_arrow(numbers)), numbers, Cursor(1, 1), bad)
 
     def rows(self, file: File, start: Cursor, layout: Layout | None) -> Iterator[Rows]:
         """The one sample that a file is."""
@@ -123,7 +125,7 @@ class Files(FileSource):
         stem = re.sub(r"\.[^./]*$", "", file.path)
         for path in (stem + self.sibling_suffix, file.path + self.sibling_suffix):
             try:
-                return str(file.fs.cat_file(path).decode().strip()) or None
+                return replace(file, path=path).read().decode().strip() or None
             except (FileNotFoundError, UnicodeDecodeError):
                 continue
         return None
@@ -158,11 +160,11 @@ def _read_all(files: Sequence[File]) -> list[bytes | OSError]:
 
     def read(file: File) -> bytes | OSError:
         try:
-            return bytes(file.fs.cat_file(file.path))
+            return file.read()
         except OSError as error:
             return error
 
-    if len(files) == 1:
-        return [read(files[0])]
+    if len(files) == 1 or is_local(files[0].path):
+        return [read(file) for file in files]
     with ThreadPoolExecutor(_READERS) as readers:
         return list(readers.map(read, files))

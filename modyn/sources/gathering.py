@@ -21,6 +21,10 @@ BATCH = 64 << 20
 """Bytes of samples that one transaction appends."""
 
 
+SMALL = 4 << 20
+"""Stretches of fewer bytes are joined before they are appended."""
+
+
 class Overtaken(Exception):
     """Another process has taken from the source meanwhile; what was read is read again by what it left."""
 
@@ -230,15 +234,31 @@ def _link(writer: Writer, piece: Piece) -> range:
 
 
 def append(writer: Writer, samples: Sequence[Shaped]) -> range:
-    """Append several stretches of samples as one."""
-    table = pa.concat_tables([s.table for s in samples]) if len(samples) > 1 else samples[0].table
-    times = np.concatenate([s.timestamps for s in samples])
-    return writer.append(table, timestamps=times, labels=_joined([s.labels for s in samples]))
+    """Append several stretches of samples; small ones are joined first, as each append has a cost of its own."""
+    first: int | None = None
+    keys = range(0)
+    for some in _in_groups(samples):
+        table = pa.concat_tables([s.table for s in some]) if len(some) > 1 else some[0].table
+        times = np.concatenate([s.timestamps for s in some]) if len(some) > 1 else some[0].timestamps
+        keys = writer.append(table, timestamps=times, labels=_joined([s.labels for s in some]))
+        first = keys.start if first is None else first
+    return range(first or 0, keys.stop)
+
+
+def _in_groups(samples: Sequence[Shaped]) -> Iterator[list[Shaped]]:
+    group: list[Shaped] = []
+    for some in samples:
+        group.append(some)
+        if some.table.nbytes >= SMALL or len(group) >= 1000:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 def _joined(labels: Sequence[Labels]) -> Labels:
-    if labels[0] is None:
-        return None
+    if labels[0] is None or len(labels) == 1:
+        return labels[0]
     return pa.concat_arrays(labels) if isinstance(labels[0], pa.Array) else np.concatenate(labels)  # type: ignore[arg-type]
 
 

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from modyn.sources.convert import is_text, one_array
-from modyn.sources.rows import Shaped
+from modyn.sources.rows import Shaped, as_numpy
 
 Hashes = npt.NDArray[np.uint64]
 FORGOTTEN = np.uint64(0)
@@ -36,19 +37,21 @@ def column_hashes(samples: Shaped, name: str) -> Hashes:
 
 def _of_array(array: pa.Array) -> Hashes:
     if pa.types.is_fixed_size_list(array.type):
-        return _of_numbers(np.asarray(array.flatten()).reshape(len(array), array.type.list_size))
+        return _of_numbers(as_numpy(array.flatten()).reshape(len(array), array.type.list_size))
     if is_text(array.type) or pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type):
         coded = array.dictionary_encode()
         texts = coded.dictionary.to_pylist()
         hashes = np.array([_of_bytes(t.encode() if isinstance(t, str) else t) for t in texts] + [0], np.uint64)
-        found: Hashes = hashes[np.asarray(coded.indices.fill_null(len(texts)))]
+        found: Hashes = hashes[as_numpy(coded.indices.fill_null(len(texts)))]
         return found
     if pa.types.is_fixed_size_binary(array.type):
         flat = np.frombuffer(
             array.buffers()[1], np.uint8, len(array) * array.type.byte_width, array.offset * array.type.byte_width
         )
         return _of_numbers(flat.reshape(len(array), -1))
-    return _of_numbers(np.asarray(array.to_numpy(zero_copy_only=False)))
+    if pa.types.is_timestamp(array.type):
+        array = pc.fill_null(pc.cast(array, pa.int64()), np.iinfo(np.int64).min)
+    return _of_numbers(as_numpy(pc.cast(array, pa.uint8()) if pa.types.is_boolean(array.type) else array))
 
 
 def _of_bytes(value: bytes) -> int:

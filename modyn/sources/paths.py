@@ -121,7 +121,7 @@ def fingerprint(file: File, size: int | None = None) -> tuple[str, str]:
 
 
 def _hash(file: File, start: int, end: int) -> str:
-    data = file.fs.cat_file(file.path, start=start, end=end) if end > start else b""
+    data = file.read(start, end) if end > start else b""
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 

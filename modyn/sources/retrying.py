@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 import numpy as np
-import pyarrow as pa
 
 from modyn.errors import DataError
 from modyn.sources import FileSource, Source, ledger
@@ -13,7 +12,7 @@ from modyn.sources.added import Added, Dataset, Writer
 from modyn.sources.gathering import Gathering, Overtaken, Piece, nothing
 from modyn.sources.ledger import Quarantined, Taken
 from modyn.sources.paths import fingerprint, look_at
-from modyn.sources.rows import START, UNREADABLE, Bad, Cursor, File, Rows
+from modyn.sources.rows import START, UNREADABLE, Bad, Cursor, File, Rows, as_arrow
 from modyn.sources.times import now_us
 from modyn.types import Int64s
 
@@ -177,4 +176,4 @@ def _chosen(rows: Rows, numbers: Int64s) -> Rows:
     where = np.flatnonzero(np.isin(rows.numbers, numbers))
     wanted = set(numbers.tolist())
     bad: list[Bad] = [b for b in rows.bad if b.row in wanted]
-    return Rows(rows.table.take(pa.array(where)), rows.numbers[where], rows.end, bad, lambda i: rows.raw(where[i]))
+    return Rows(rows.table.take(as_arrow(where)), rows.numbers[where], rows.end, bad, lambda i: rows.raw(where[i]))

@@ -68,6 +68,14 @@ class File:
         """The file's bytes; with ``decompress``, those inside a .gz, .bz2, .xz or .zip."""
         return self.fs.open(self.path, "rb", compression="infer" if decompress else None)  # type: ignore[no-any-return]
 
+    def read(self, start: int = 0, end: int | None = None) -> bytes:
+        """The file's bytes, or some of them. Many small local files are read four times as fast past fsspec."""
+        if "://" in self.path:
+            return self.fs.cat_file(self.path, start=start, end=end)  # type: ignore[no-any-return]
+        with open(self.path, "rb") as file:
+            file.seek(start)
+            return file.read() if end is None else file.read(max(0, end - start))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bad:
@@ -80,6 +88,22 @@ class Bad:
 
     def __str__(self) -> str:
         return self.reason if self.value is None else f"{self.reason}: {self.value!r}"
+
+
+def as_arrow(values: Array) -> pa.Array:
+    """Numbers as an Arrow array over the same memory; ``pa.array`` would import pandas to see that they are no frame."""
+    flat = np.ascontiguousarray(values)
+    return pa.Array.from_buffers(pa.from_numpy_dtype(flat.dtype), len(flat), [None, pa.py_buffer(flat)])
+
+
+def as_numpy(array: pa.Array) -> Array:
+    """Numbers without gaps as a NumPy array over the same memory, to read only; ``to_numpy`` would import pandas."""
+    kind = array.type
+    letter = "f" if pa.types.is_floating(kind) else "u" if pa.types.is_unsigned_integer(kind) else "i"
+    dtype = np.dtype(f"{letter}{kind.bit_width // 8}")
+    if not len(array):
+        return np.empty(0, dtype)
+    return np.frombuffer(array.buffers()[1], dtype, len(array), array.offset * dtype.itemsize)
 
 
 def _no_raw(rows: Int64s) -> list[bytes | None]:
@@ -119,7 +143,7 @@ class Shaped:
         where = np.flatnonzero(rows) if rows.dtype == bool else rows
         if len(where) == len(self):
             return self
-        rows = pa.array(where, pa.int64())
+        rows = as_arrow(where)
         labels = self.labels
         if labels is not None:
             labels = labels.take(rows) if isinstance(labels, pa.Array) else labels[where]

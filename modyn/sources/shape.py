@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from modyn.errors import DataError, did_you_mean
 from modyn.sources.convert import MISSING, cast_or_null, decoded, is_text, one_array, plain, show, to_mask
-from modyn.sources.rows import RAW_LIMIT, Bad, Labels, Rows, Shaped
+from modyn.sources.rows import RAW_LIMIT, Bad, Labels, Rows, Shaped, as_numpy
 from modyn.sources.times import times_of
 from modyn.types import Array, Int64s
 
@@ -156,7 +156,7 @@ def _numeric_label(name: str, table: pa.Table, kind: str, faults: Faults) -> Arr
     missing = converted.is_null() if kind == "integer" else pc.is_null(converted, nan_is_null=True)
     faults.add(to_mask(missing), f"{name} (the label) is missing")
     dtype = np.int64 if kind == "integer" else np.float64
-    return np.array(pc.fill_null(converted, 0).to_numpy(zero_copy_only=False), dtype=dtype)
+    return as_numpy(pc.fill_null(converted, 0)).astype(dtype, copy=False)
 
 
 def _class_label(name: str, table: pa.Table, classes: tuple[str, ...] | None, faults: Faults) -> pa.Array:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pyarrow as pa
 
-from modyn.sources.rows import Cursor, Rows
+from modyn.sources.rows import Cursor, Rows, as_arrow
 from modyn.types import Int64s
 
 PIECE = 16 << 20
@@ -39,4 +39,4 @@ class _as_raw:  # noqa: N801
         self.table = table
 
     def __call__(self, rows: Int64s) -> list[bytes | None]:
-        return [repr(row).encode() for row in self.table.take(pa.array(rows)).to_pylist()]
+        return [repr(row).encode() for row in self.table.take(as_arrow(rows)).to_pylist()]

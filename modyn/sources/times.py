@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from modyn.errors import BadSample, ConfigError
 from modyn.sources.convert import MOSTLY, cast_or_null, decoded, is_text, to_mask
+from modyn.sources.rows import as_arrow, as_numpy
 from modyn.types import Array, Int64s, to_microseconds
 
 UNITS = {"d": 86_400_000_000, "h": 3_600_000_000, "s": 1_000_000, "ms": 1_000, "us": 1}
@@ -55,7 +56,7 @@ def _of_numbers(array: pa.Array, what: str, unit: str | None) -> tuple[Int64s, A
             return numbers // 1000, missing
         limit = np.iinfo(np.int64).max // UNITS[unit]
         return numbers * UNITS[unit], missing | (numbers > limit) | (numbers < -limit)
-    floats = np.asarray(pc.cast(array, pa.float64()).to_numpy(zero_copy_only=False), np.float64)
+    floats = as_numpy(pc.fill_null(pc.cast(array, pa.float64()), float("nan")))
     floats = floats * (0.001 if unit == "ns" else UNITS[unit])
     failed = missing | ~np.isfinite(floats) | (np.abs(floats) > 9.2e18)
     return np.rint(np.where(failed, 0.0, floats)).astype(np.int64), failed
@@ -79,7 +80,7 @@ def _of_text(
     for rows, zone in ((np.flatnonzero(zoned), "UTC"), (np.flatnonzero(~zoned), None)):
         if len(rows):
             times[rows], failed[rows] = _of_iso(
-                array if len(rows) == len(array) else array.take(pa.array(rows)), zone, timezone
+                array if len(rows) == len(array) else array.take(as_arrow(rows)), zone, timezone
             )
     return times, failed
 
@@ -104,7 +105,7 @@ def _of_iso(array: pa.Array, zone: str | None, timezone: str) -> tuple[Int64s, A
     times, missing = _of_moments(moments, timezone)
     fine = np.flatnonzero(failed)
     if len(fine):  # Arrow refuses digits beyond microseconds instead of cutting them off
-        moments, _ = cast_or_null(array.take(pa.array(fine)), pa.timestamp("ns", tz=zone))
+        moments, _ = cast_or_null(array.take(as_arrow(fine)), pa.timestamp("ns", tz=zone))
         times[fine], missing[fine] = _of_moments(moments, timezone)
     return times, missing
 
@@ -122,7 +123,7 @@ def _of_pattern(array: pa.Array, pattern: str, timezone: str) -> tuple[Int64s, A
 
 
 def _filled(array: pa.Array) -> Int64s:
-    return np.array(pc.fill_null(array, 0), dtype=np.int64)
+    return as_numpy(pc.fill_null(array, 0)).copy()
 
 
 def time_in_name(path: str, *, pattern: str, layout: str | None, unit: str | None, timezone: str) -> int:
