@@ -21,6 +21,11 @@ def one_array(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
+def filled(array: pa.Array, value: object) -> pa.Array:
+    """The array with ``value`` where there is none; asking Arrow only then, as it imports pandas for a Python value."""
+    return pc.fill_null(array, value) if array.null_count else array
+
+
 def is_text(kind: pa.DataType) -> bool:
     """Whether values of this type are text."""
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
@@ -79,7 +84,7 @@ def _cast(array: pa.Array, kind: pa.DataType) -> tuple[pa.Array, Array]:
 
 def to_mask(array: pa.Array | pa.ChunkedArray) -> Array:
     """Booleans as NumPy has them; null is False."""
-    return as_numpy(pc.cast(pc.fill_null(one_array(array), False), pa.uint8())).view(np.bool_)
+    return as_numpy(pc.cast(filled(one_array(array), False), pa.uint8())).view(np.bool_)
 
 
 def plain(column: pa.ChunkedArray | pa.Array, *, mend_text: bool = False) -> pa.Array:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from modyn.errors import DataError, did_you_mean
-from modyn.sources.convert import MISSING, cast_or_null, decoded, is_text, one_array, plain, show, to_mask
+from modyn.sources.convert import MISSING, cast_or_null, decoded, filled, is_text, one_array, plain, show, to_mask
 from modyn.sources.rows import RAW_LIMIT, Bad, Labels, Rows, Shaped, as_numpy
 from modyn.sources.times import times_of
 from modyn.types import Array, Int64s
@@ -156,7 +156,7 @@ def _numeric_label(name: str, table: pa.Table, kind: str, faults: Faults) -> Arr
     missing = converted.is_null() if kind == "integer" else pc.is_null(converted, nan_is_null=True)
     faults.add(to_mask(missing), f"{name} (the label) is missing")
     dtype = np.int64 if kind == "integer" else np.float64
-    return as_numpy(pc.fill_null(converted, 0)).astype(dtype, copy=False)
+    return as_numpy(filled(converted, 0)).astype(dtype, copy=False)
 
 
 def _class_label(name: str, table: pa.Table, classes: tuple[str, ...] | None, faults: Faults) -> pa.Array:
@@ -201,12 +201,12 @@ def _as(column: pa.ChunkedArray | pa.Array, field: pa.Field, faults: Faults) -> 
     converted, failed = cast_or_null(array, field.type)
     faults.add(failed, f"{field.name} is not {_in_words(field.type)}", array)
     if pa.types.is_floating(field.type):
-        return pc.fill_null(converted, float("nan"))
+        return filled(converted, float("nan"))
     if pa.types.is_integer(field.type) or pa.types.is_boolean(field.type):
         faults.add(
             to_mask(converted.is_null()), f"{field.name} is missing, and its type {field.type} has no way to say so"
         )
-        return pc.fill_null(converted, pa.scalar(0, pa.int8()).cast(field.type))
+        return filled(converted, pa.scalar(0, pa.int8()).cast(field.type)) if converted.null_count else converted
     return converted
 
 

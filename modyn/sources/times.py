@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from modyn.errors import BadSample, ConfigError
-from modyn.sources.convert import MOSTLY, cast_or_null, decoded, is_text, to_mask
+from modyn.sources.convert import MOSTLY, cast_or_null, decoded, filled, is_text, to_mask
 from modyn.sources.rows import as_arrow, as_numpy
 from modyn.types import Array, Int64s, to_microseconds
 
@@ -56,7 +56,7 @@ def _of_numbers(array: pa.Array, what: str, unit: str | None) -> tuple[Int64s, A
             return numbers // 1000, missing
         limit = np.iinfo(np.int64).max // UNITS[unit]
         return numbers * UNITS[unit], missing | (numbers > limit) | (numbers < -limit)
-    floats = as_numpy(pc.fill_null(pc.cast(array, pa.float64()), float("nan")))
+    floats = as_numpy(filled(pc.cast(array, pa.float64()), float("nan")))
     floats = floats * (0.001 if unit == "ns" else UNITS[unit])
     failed = missing | ~np.isfinite(floats) | (np.abs(floats) > 9.2e18)
     return np.rint(np.where(failed, 0.0, floats)).astype(np.int64), failed
@@ -123,7 +123,7 @@ def _of_pattern(array: pa.Array, pattern: str, timezone: str) -> tuple[Int64s, A
 
 
 def _filled(array: pa.Array) -> Int64s:
-    return as_numpy(pc.fill_null(array, 0)).copy()
+    return as_numpy(filled(array, 0)).copy()
 
 
 def time_in_name(path: str, *, pattern: str, layout: str | None, unit: str | None, timezone: str) -> int:
