@@ -3,6 +3,8 @@
 A shard that compaction found out of time order keeps its rows' order by time, so that the binary search works there too.
 """
 
+from bisect import bisect_left
+
 import numpy as np
 
 from modyn.datasets.shards import OpenShard
@@ -23,5 +25,6 @@ def rows_between(shard: OpenShard, start: int, end: int) -> slice | Int64s:
     order = shard.time_order
     if order is None:
         return np.flatnonzero((timestamps >= start) & (timestamps < end))
-    low, high = np.searchsorted(timestamps, (start, end), sorter=order)
+    # Not np.searchsorted(sorter=order): it would first make int64 of the whole order.
+    low, high = (bisect_left(order, moment, key=timestamps.__getitem__) for moment in (start, end))
     return np.sort(order[low:high]).astype(np.int64)
