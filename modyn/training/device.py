@@ -1,4 +1,7 @@
-"""Devices by name."""
+"""Devices by name, and how many CPU threads are used."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -18,3 +21,15 @@ def find_device(name: str) -> torch.device:
             [Problem(path="training.device", message=f"there is no {name} here; auto takes what there is")]
         )
     return device
+
+
+@contextmanager
+def threads(number: int | None) -> Iterator[None]:
+    """Use so many CPU threads within each tensor operation, and as many as before afterwards; None changes nothing."""
+    before = torch.get_num_threads()
+    if number is not None:
+        torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -182,6 +182,11 @@ class Training(Options):
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         "fp32", description="number format of the forward pass; weights stay fp32, fp16 scales the loss"
     )
+    threads: PositiveInt | None = Field(
+        None,
+        description="CPU threads within a tensor operation (null = as many as torch takes); 1 is fastest for small networks, "
+        "and most robust on a busy machine",
+    )
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N or mps")
     label_transform: Importable | None = Field(
         None, description="a function of a batch's labels (array) that gives what the loss is told"

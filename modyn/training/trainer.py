@@ -22,7 +22,7 @@ from modyn.training.blocks import Batch, Plan
 from modyn.training.cache import ParsedCache
 from modyn.training.choice import Choice
 from modyn.training.clock import Clock
-from modyn.training.device import find_device
+from modyn.training.device import find_device, threads
 from modyn.training.failures import explain
 from modyn.training.fitted import Fitted
 from modyn.training.held_out import Watch, hold_out
@@ -116,7 +116,8 @@ class Trainer:
         began = time.perf_counter()
         if choice is not None and self.options.devices > 1:
             raise TrainingError("training.devices: selecting while training works on one device")
-        with devices.joined(self.options.devices, self.device, self._rank_work(selection, round, start)) as ranks:
+        work = self._rank_work(selection, round, start)
+        with threads(self.options.threads), devices.joined(self.options.devices, self.device, work) as ranks:
             return self._fit(selection, round=round, start=start, choice=choice or Choice(), ranks=ranks, began=began)
 
     def _rank_work(self, selection: Selection, round: int, start: Mapping[str, Tensor] | None) -> "_RankWork":  # noqa: A002
@@ -214,7 +215,8 @@ class Trainer:
             return np.empty((0, 0), dtype=np.float32)
         model = self._model_with(weights)
         parts = []
-        with torch.inference_mode(), closing(self._in_order(keys)) as batches:  # type: ignore[type-var]
+        limit = threads(self.options.threads)
+        with limit, torch.inference_mode(), closing(self._in_order(keys)) as batches:  # type: ignore[type-var]
             for batch in batches:
                 outputs = self._forward(model, batch, where="prediction")
                 parts.append(self.criterion.predictions(outputs).cpu())
@@ -227,7 +229,8 @@ class Trainer:
 
         ``names`` are those of ``signals.FUNCTIONS``, or importable functions. No keys give no arrays.
         """
-        return self._score(self._model_with(weights), names, keys, precision=precision)
+        with threads(self.options.threads):
+            return self._score(self._model_with(weights), names, keys, precision=precision)
 
     def _score(self, model: nn.Module, names: Sequence[Name], keys: Int64s, *, precision: str | None = None) -> Signals:
         scorer = Scorer(model, self.criterion, names, device=self.device, precision=precision or self.options.precision)

@@ -53,6 +53,7 @@ KEEPING = {
     "hooks": ["tests.training.test_options:look"],
     "checkpoint": {"steps": 1},
     "device": "cpu",
+    "threads": 1,
     "start": "latest",
     "drop_last": True,
     "compile": None,
@@ -203,9 +204,11 @@ def test_moving_averages_lag_behind_the_weights():
     last = weights(optimizer=SGD)
     averaged = weights(optimizer=SGD, ema={"decay": 0.5})
     barely = weights(optimizer=SGD, ema={"decay": 0.9999})
-    for name in last:
-        assert (averaged[name] - start[name]).norm() < (last[name] - start[name]).norm()
-        torch.testing.assert_close(barely[name], start[name], atol=1e-3, rtol=1e-3)
+
+    def moved(weights):
+        return float(torch.cat([(weights[name] - start[name]).flatten() for name in start]).norm())
+
+    assert 0 < moved(barely) < 1e-2 < moved(averaged) < moved(last)
 
 
 def test_early_stopping_stops_and_gives_the_best_epoch():
