@@ -61,6 +61,9 @@ class Block:
 
     keys: Int64s
     weights: Array | None
+    rows: Int64s
+    """Where the keys stand in the selection."""
+    selection: Selection
     epoch: int
     first_step: int
     edges: Sequence[int]
@@ -145,10 +148,10 @@ class Plan:
 
     def _block(self, selection: Selection, order: Int64s, epoch: int, first: int, start: int) -> Block:
         bounds = [*range(0, len(order), self.batch_size), len(order)]
-        weights = None if selection.weights is None else selection.weights[order]
+        weights = None if selection.weights is None else selection.weights.take(order)
         skip = max(0, start - first)
         if self.num_ranks == 1:
-            return Block(selection.keys[order], weights, epoch, first, bounds, skip)
+            return Block(selection.keys.take(order), weights, order, selection, epoch, first, bounds, skip)
         totals = [
             float(h - low if weights is None else weights[low:h].sum(dtype=np.float64)) for low, h in pairwise(bounds)
         ]
@@ -161,4 +164,5 @@ class Plan:
         edges = np.cumsum([0, *(len(part) for part in own)]).tolist()
         mine = np.concatenate(own)
         chosen = None if weights is None else weights[mine]
-        return Block(selection.keys[order[mine]], chosen, epoch, first, edges, skip, totals)
+        rows = order[mine]
+        return Block(selection.keys.take(rows), chosen, rows, selection, epoch, first, edges, skip, totals)

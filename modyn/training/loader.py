@@ -24,8 +24,9 @@ from modyn.training.recipe import Recipe
 from modyn.training.tensors import Inputs, mapped, nbytes
 from modyn.types import Array, Int64s, Reader, Selection
 
-BLOCK_ROWS = 65_536
-BLOCK_BYTES = 32 * 2**20
+BLOCK_ROWS = 16_384
+BLOCK_BYTES = 16 * 2**20
+LABEL_ROWS = 8_000_000
 LabelTransform = Callable[[Array], Any]
 Examine = Callable[[Tensor | None, Int64s], None]
 
@@ -55,6 +56,7 @@ class Loader:
         self.num_processes = self._processes(num_workers)
         self.in_background = num_workers is None and not recipe.is_per_sample
         self._pool: workers.Pool | None = None
+        self._labelled: tuple[Selection, Array | None] | None = None
 
     def _processes(self, num_workers: int | None) -> int:
         if not workers.available() or (num_workers is None and not self.recipe.is_per_sample):
@@ -81,7 +83,7 @@ class Loader:
             yield from _cut(ahead, examine)
 
     def _max_batches(self, selection: Selection, plan: Plan) -> int:
-        """Batches in the largest block: 65,536 rows or 32 MB."""
+        """Batches in the largest block: 16,384 rows or 16 MB: a gather whose result stays in the processor's cache is faster."""
         return max(1, min(BLOCK_ROWS, BLOCK_BYTES // self.row_bytes(selection.keys)) // plan.batch_size)
 
     def row_bytes(self, keys: Int64s) -> int:
@@ -115,13 +117,22 @@ class Loader:
         return self.recipe.parse(self.reader.read(keys), keys)
 
     def _finished(self, block: Block, inputs: Inputs) -> Parsed:
-        labels: Any = self.reader.labels(block.keys)
+        labels: Any = self._labels(block)
         if labels is not None and self.label_transform is not None:
             labels = self.label_transform(labels)
         parsed = Parsed(
             block, inputs, None if labels is None else _tensor(labels, len(block.keys)), Parsed.weights_of(block)
         )
         return _pinned(parsed) if self.pin else parsed
+
+    def _labels(self, block: Block) -> Array | None:
+        """The block's labels, out of those of the whole selection, which are read at once unless there are very many."""
+        if len(block.selection) > LABEL_ROWS:
+            return self.reader.labels(block.keys)
+        if self._labelled is None or self._labelled[0] is not block.selection:
+            self._labelled = block.selection, self.reader.labels(block.selection.keys)
+        labels = self._labelled[1]
+        return None if labels is None else labels.take(block.rows, axis=0)
 
     def _by_processes(self, blocks: Iterator[Block], plan: Plan) -> Iterator[Parsed]:
         first = next(blocks, None)

@@ -144,14 +144,18 @@ def _parse_rows(function: Callable[..., Any], columns: Columns, num_rows: int) -
 def _parse_each(function: Callable[..., Any], columns: Columns, keys: Int64s, name: str) -> "Inputs":
     from modyn.training.tensors import layout, stack, to_tensors
 
-    parsed: list[Inputs] = []
-    for row, key in enumerate(keys):
-        try:
-            parsed.append(to_tensors(function({column: values[row] for column, values in columns.items()})))
-        except ModynError:
-            raise
-        except Exception as error:
-            raise BadSample(f"sample {key}: {_what(name, error)}") from error
+    given: list[Any] = []
+    names, rows = list(columns), zip(*columns.values(), strict=True)
+    try:
+        # The call alone stands in the loop: what is checked of its results is checked of all at once.
+        given.extend(function(dict(zip(names, row, strict=True))) for row in rows)
+        parsed = [to_tensors(inputs) for inputs in given] if not _are_tensors(given) else given
+    except ModynError:
+        raise
+    except Exception as error:
+        if isinstance(error, WrongShape):
+            given = given[: next(row for row, inputs in enumerate(given) if _is_wrong(inputs))]
+        raise BadSample(f"sample {keys[len(given)]}: {_what(name, error)}") from error
     try:
         return stack(parsed)
     except (RuntimeError, TypeError, KeyError, ValueError):
@@ -160,6 +164,26 @@ def _parse_each(function: Callable[..., Any], columns: Columns, keys: Int64s, na
         raise BadSample(
             f"sample {keys[row]}: parser {name} gave {layout(parsed[row])}, but {first} for sample {keys[0]}"
         ) from None
+
+
+def _are_tensors(given: list[Any]) -> bool:
+    """Whether every result is a tensor, or a tuple of tensors, as ``stack`` takes them."""
+    import torch
+
+    kinds = set(map(type, given))
+    if kinds == {tuple}:
+        kinds = {type(item) for inputs in given for item in inputs}
+    return kinds == {torch.Tensor}
+
+
+def _is_wrong(inputs: Any) -> bool:
+    from modyn.training.tensors import to_tensors
+
+    try:
+        to_tensors(inputs)
+    except WrongShape:
+        return True
+    return False
 
 
 def _what(name: str, error: Exception) -> str:

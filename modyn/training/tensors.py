@@ -82,7 +82,7 @@ def _joined(parts: Sequence[Inputs], join: Callable[[list[Tensor]], Tensor]) -> 
         return {name: join([part[name] for part in parts]) for name in first}  # type: ignore[call-overload, index]
     if any(not isinstance(part, tuple) or len(part) != len(first) for part in parts):
         raise TypeError("not as many tensors")
-    return tuple(join([part[position] for part in parts]) for position in range(len(first)))  # type: ignore[index]
+    return tuple(join(list(column)) for column in zip(*parts, strict=True))
 
 
 def _tensor(inputs: Inputs) -> Tensor:
