@@ -81,6 +81,7 @@ class Drift(Trigger):
         default_factory=lambda: Every(samples=1000), description="samples or sample time between checks"
     )
     sample_size: PositiveInt = Field(5000, description="compare at most so many samples of each window")
+    min_samples: PositiveInt = Field(2, description="do not compare while either window has fewer samples")
     warmup: Warmup = Field(default_factory=Warmup, description="the checks before the metrics decide")
     seed: NonNegativeInt = Field(0, description="seed of what is random in the metrics")
     _windows: TwoWindows = PrivateAttr()
@@ -134,6 +135,8 @@ class Drift(Trigger):
             return self._noted(True, reason="there is no reference window yet")
         if self._kept.needs_checkpoint and bound_features(self._features).checkpoint is None:
             return self._noted(True, reason="there is no checkpoint yet")
+        if min(len(reference), len(current)) < self.min_samples:
+            return self._noted(False, reason="too few samples in a window", sizes=(len(reference), len(current)))
         return self._compare(reference, current)
 
     def _compare(self, reference: Int64s, current: Int64s) -> bool:
