@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from modyn.errors import ConfigError, ModynError, Problem, TrainingError
 from modyn.runlog import RunLog
+from modyn.training import estimator as estimators
 from modyn.training import ranks as devices
 from modyn.training import state as states
 from modyn.training.blocks import Batch, Plan
@@ -114,11 +116,47 @@ class Trainer:
         no finite number, memory runs out, or shapes do not fit; BadSample naming the key if the parser fails on a sample.
         """
         began = time.perf_counter()
+        if self._learns_by_itself:
+            return self._fit_estimator(selection, round, start, choice)
         if choice is not None and self.options.devices > 1:
             raise TrainingError("training.devices: selecting while training works on one device")
         work = self._rank_work(selection, round, start)
         with threads(self.options.threads), devices.joined(self.options.devices, self.device, work) as ranks:
             return self._fit(selection, round=round, start=start, choice=choice or Choice(), ranks=ranks, began=began)
+
+    @cached_property
+    def _learns_by_itself(self) -> bool:
+        """Whether the model is an estimator with ``fit`` and ``predict``, not a torch module."""
+        return estimators.is_estimator(self._built(0))
+
+    def _built(self, round: int) -> Any:  # noqa: A002
+        """The model as it is built, a pure function of (seed, round)."""
+        with seeded(derived_seed(self.seed, MODEL, round), self.device):
+            return self.model()
+
+    def _fit_estimator(
+        self,
+        selection: Selection,
+        round: int,  # noqa: A002
+        start: Mapping[str, Tensor] | None,
+        choice: Choice | None,
+    ) -> Fitted:
+        if choice is not None or self.options.devices > 1 or self.options.early_stopping is not None:
+            raise TrainingError(
+                "an estimator learns by itself: selecting while training, early_stopping and devices need a torch model"
+            )
+        with threads(self.options.threads), seeded(derived_seed(self.seed, TRAIN, round), self.device):
+            return estimators.fit(
+                self._built(round),
+                self.loader,
+                selection,
+                options=self.options,
+                seed=self.seed,
+                round=round,
+                start=start,
+                fresh=lambda: self._built(round),
+                log=self.log,
+            )
 
     def _rank_work(self, selection: Selection, round: int, start: Mapping[str, Tensor] | None) -> "_RankWork":  # noqa: A002
         return _RankWork(
@@ -196,8 +234,7 @@ class Trainer:
 
     def new_model(self, round: int, start: Mapping[str, Tensor] | None = None) -> nn.Module:  # noqa: A002
         """A model on the device: with new weights, a pure function of (seed, round), or with those of ``start``."""
-        with seeded(derived_seed(self.seed, MODEL, round), self.device):
-            model = self.model()
+        model = self._built(round)
         if not isinstance(model, nn.Module):
             raise ConfigError([Problem(path="model", message=f"gave a {type(model).__name__}, not a torch.nn.Module")])
         if start is not None:
@@ -213,6 +250,10 @@ class Trainer:
         """
         if not len(keys):
             return np.empty((0, 0), dtype=np.float32)
+        if self._learns_by_itself:
+            model = estimators.restore(self._built(0), weights)
+            with closing(self._in_order(keys)) as batches:  # type: ignore[type-var]
+                return np.concatenate([estimators.predictions(model, estimators.features_of(b)) for b in batches])
         model = self._model_with(weights)
         parts = []
         limit = threads(self.options.threads)
@@ -229,6 +270,10 @@ class Trainer:
 
         ``names`` are those of ``signals.FUNCTIONS``, or importable functions. No keys give no arrays.
         """
+        if self._learns_by_itself:
+            raise TrainingError(
+                "signals need a torch model, and this one is an estimator: choose a selector without signals"
+            )
         with threads(self.options.threads):
             return self._score(self._model_with(weights), names, keys, precision=precision)
 
@@ -280,6 +325,8 @@ class Trainer:
         chosen = keys[: max(2, min(len(keys), self.options.batch_size, 64))]
         if not len(chosen):
             raise TrainingError("there are no samples to check parser and model with")
+        if self._learns_by_itself:
+            return estimators.check(self._built(0), self.loader, chosen)
         plan = Plan(batch_size=len(chosen), augment=True)
         block = next(plan.blocks(Selection(chosen), max_batches=1))
         batch = next(self.loader.load(block, plan).batches()).to(self._move)

@@ -1,0 +1,84 @@
+"""scikit-learn estimators as models: kept as arrays, or refused by name."""
+
+import numpy as np
+import pytest
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
+from sklearn.linear_model import LinearRegression, LogisticRegression, Perceptron, Ridge, SGDClassifier, SGDRegressor
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
+
+from modyn.errors import TrainingError
+from modyn.training.memory_reader import MemoryReader
+from tests.training.toys import Journal, everything, reader, same, trainer
+
+KEYS = np.arange(1000)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: LogisticRegression(max_iter=200),
+        lambda: SGDClassifier(loss="log_loss"),
+        lambda: SGDClassifier(loss="hinge", average=True),
+        Perceptron,
+        GaussianNB,
+        LinearDiscriminantAnalysis,
+    ],
+)
+def test_a_classifier_learns_is_kept_as_arrays_and_predicts(make):
+    fit = trainer(model=make, epochs=3)
+    fitted = fit.fit(everything(), round=0)
+    predicted = trainer(model=make).predict(fitted.weights, KEYS)
+    assert predicted.shape[0] == 1000
+    guess = predicted.argmax(1) if predicted.shape[1] == 2 else predicted[:, 0]
+    assert (guess == reader().labels(KEYS)).mean() > 0.85
+    assert same(fitted.weights, trainer(model=make, epochs=3).fit(everything(), round=0).weights)
+
+
+@pytest.mark.parametrize("make", [LinearRegression, Ridge, SGDRegressor])
+def test_a_regressor_predicts_values_as_columns(make):
+    data = reader()
+    values = MemoryReader(data.columns, labels=data.columns["x"][:, 0] * 2)
+    fit = trainer(data=values, model=make, loss="mse", epochs=5)
+    predicted = fit.predict(fit.fit(everything(), round=0).weights, KEYS)
+    assert predicted.shape == (1000, 1)
+    assert np.abs(predicted[:, 0] - data.columns["x"][:, 0] * 2).mean() < 0.1
+
+
+def test_an_estimator_with_partial_fit_goes_on_from_a_checkpoint():
+    fit = trainer(model=lambda: SGDClassifier(loss="log_loss"), shuffle=False)
+    whole = trainer(model=lambda: SGDClassifier(loss="log_loss"), shuffle=False, epochs=1)
+    first = fit.fit(everything(500), round=0)
+    second = fit.fit(everything(500), round=1, start=first.weights)
+    assert float(second.weights["t_:n"]) == 1001
+    assert not same(second.weights, whole.fit(everything(500), round=1).weights)
+
+
+def test_sample_weights_reach_the_estimator():
+    weights = np.r_[np.full(500, 5.0), np.full(500, 0.1)]
+    make = LogisticRegression
+    plain = trainer(model=make).fit(everything(), round=0)
+    assert not same(plain.weights, trainer(model=make).fit(everything(1000, weights), round=0).weights)
+    with pytest.raises(TrainingError, match="takes no sample weights"):
+        trainer(model=LinearDiscriminantAnalysis).fit(everything(1000, weights), round=0)
+
+
+@pytest.mark.parametrize("make", [RandomForestClassifier, KNeighborsClassifier, GradientBoostingClassifier])
+def test_an_estimator_whose_state_is_objects_is_refused(make):
+    with pytest.raises(TrainingError, match=r"(Forest|KNeighbors|Boosting)Classifier.*(keeps|cannot be kept)"):
+        trainer(model=make).fit(everything(), round=0)
+
+
+def test_check_and_the_log_know_estimators():
+    journal = Journal()
+    told = trainer(model=GaussianNB).check(KEYS)
+    assert told == "parser gives float32[32, 8], GaussianNB gives [32, 2]"
+    trainer(model=GaussianNB, log=journal).fit(everything(), round=3)
+    assert journal.events[0][1]["num_samples"] == 1000
+    with pytest.raises(TrainingError, match="signals need a torch model"):
+        trainer(model=GaussianNB).compute_signals(["loss"], KEYS, {})
+    data = reader()
+    data.columns["x"][3] = np.nan
+    with pytest.raises(TrainingError, match="GaussianNB: Input X contains NaN"):
+        trainer(data=data, model=GaussianNB).fit(everything(), round=0)
