@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-import pandas as pd
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -77,6 +76,8 @@ def _rounds_table(run: Run) -> Table:
 
 
 def _cell(value: Any, form: str, missing: str = "") -> str:
+    import pandas as pd  # 0.3 s that only a command with a table of a run should cost
+
     return missing if pd.isna(value) else form.format(value)
 
 
