@@ -211,6 +211,10 @@ class Training(Options):
         description="functions or classes that are shown training and change nothing; every: n shows each n-th step, "
         "default each epoch's end",
     )
+    writers: list[Literal["tensorboard", "mlflow"]] = Field(
+        default_factory=list,
+        description="where losses, speeds and scores are shown as well: tensorboard, mlflow (extras)",
+    )
     checkpoint: Saving | None = Field(
         None, description="keep the full state of a training: {steps: n} or {time: 30s}; a killed one goes on there"
     )

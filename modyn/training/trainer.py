@@ -20,6 +20,7 @@ from modyn.runlog import RunLog
 from modyn.training import estimator as estimators
 from modyn.training import ranks as devices
 from modyn.training import state as states
+from modyn.training import writers
 from modyn.training.blocks import Batch, Plan
 from modyn.training.cache import ParsedCache
 from modyn.training.choice import Choice
@@ -76,6 +77,7 @@ class Trainer:
         devices.check(options.devices, self.device)
         self.criterion = Criterion(options.loss).to(self.device)
         self.hooks = Hooks(options.hooks)
+        writers.attach(options.writers, log)
         self.state_dir = state_dir or _folder_of(log)
         self.loader = self._new_loader(options.workers)
         self._predictor: nn.Module | None = None
@@ -404,7 +406,7 @@ def _folder_of(log: RunLog | None) -> Path | None:
     return None if folder is None else Path(folder) / "training"
 
 
-_BESIDES = {"workers", "checkpoint", "hooks", "cache", "compile", "devices"}
+_BESIDES = {"workers", "checkpoint", "hooks", "writers", "cache", "compile", "devices"}
 """Options that do not decide what a training gives."""
 
 

@@ -51,6 +51,7 @@ KEEPING = {
     "workers": 0,
     "cache": "memory",
     "hooks": ["tests.training.test_options:look"],
+    "writers": None,
     "checkpoint": {"steps": 1},
     "device": "cpu",
     "threads": 1,
