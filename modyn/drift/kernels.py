@@ -4,8 +4,13 @@ Rows are extended so that one matrix product gives the scaled squared distances 
 float32 the error of a squared distance is about 1e-7 of the squared norms, so rows are centred first; up to 500 rows float64 is used.
 """
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from functools import cache
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -67,7 +72,8 @@ def median_distance(reference: Array, current: Array, *, rows: int = 300) -> flo
     """
     pooled = np.concatenate([_thinned(reference, rows // 2), _thinned(current, rows // 2)])
     squares = (pooled * pooled).sum(axis=1)
-    squared = squares[:, None] + squares - 2 * pooled @ pooled.T
+    with _one_blas_thread():
+        squared = squares[:, None] + squares - 2 * pooled @ pooled.T
     pairs = squared[np.tri(len(pooled), k=-1, dtype=bool)]
     pairs[pairs <= (1e-6 if pooled.dtype == np.float32 else 1e-14) * squares.max()] = 0
     median = float(np.sqrt(np.median(pairs))) if len(pairs) else 0.0
@@ -94,16 +100,20 @@ def permuted_sums(reference: Array, current: Array, kernel: Kernel, members: Arr
     """
     left, right = _extended(np.concatenate([reference, current]), kernel.scale)
     weights = np.column_stack([members, np.ones(len(members))]).astype(left.dtype)
-    inside, margins, total = np.zeros(members.shape[1]), np.zeros(members.shape[1]), 0.0
-    for rows, columns, tile in _tiles(left, right, kernel, symmetric=True):
+
+    def parts(place: Place, tile: Array) -> tuple[Array, Array, float]:
+        rows, columns = place
         twice = 1.0 if rows == columns else 2.0
         products = (tile @ weights[columns]).astype(np.float64)
-        inside += twice * (members[rows] * products[:, :-1]).sum(axis=0)
-        margins += members[rows].T @ products[:, -1]
+        inside = twice * (members[rows] * products[:, :-1]).sum(axis=0)
+        margins = members[rows].T @ products[:, -1]
         if rows != columns:
-            margins += members[columns].T @ (tile.sum(axis=0, dtype=np.float64))
-        total += twice * products[:, -1].sum()
-    return Sums(inside, margins - inside, total - 2 * margins + inside)
+            margins += members[columns].T @ tile.sum(axis=0, dtype=np.float64)
+        return inside, margins, twice * float(products[:, -1].sum())
+
+    found = _over_tiles(left, right, kernel, parts, symmetric=True)
+    inside, margins, total = (sum(part[n] for part in found) for n in range(3))
+    return Sums(np.asarray(inside), np.asarray(margins - inside), np.asarray(total - 2 * margins + inside))
 
 
 def _extended(rows: Array, scale: float) -> tuple[Array, Array]:
@@ -117,22 +127,65 @@ def _extended(rows: Array, scale: float) -> tuple[Array, Array]:
 
 def _total(left: Array, right: Array, kernel: Kernel, *, symmetric: bool) -> float:
     """The sum over all pairs; ``symmetric`` says that both are the same rows, whose pairs with themselves are left out."""
-    total = 0.0
-    for rows, columns, tile in _tiles(left, right, kernel, symmetric=symmetric):
-        total += float(tile.sum()) * (2 if symmetric and rows != columns else 1)
-    return total
+
+    def part(place: Place, tile: Array) -> float:
+        return float(tile.sum()) * (2 if symmetric and place[0] != place[1] else 1)
+
+    return sum(_over_tiles(left, right, kernel, part, symmetric=symmetric))
 
 
-def _tiles(left: Array, right: Array, kernel: Kernel, *, symmetric: bool) -> Iterator[tuple[slice, slice, Array]]:
-    """Each tile with its rows and columns; of a symmetric matrix those on and above the diagonal, which is set to 0."""
-    space = np.empty((TILE, TILE), left.dtype)
-    for top in range(0, len(left), TILE):
-        rows = slice(top, min(top + TILE, len(left)))
-        for start in range(top if symmetric else 0, len(right), TILE):
-            columns = slice(start, min(start + TILE, len(right)))
-            tile = space.reshape(-1)[: (rows.stop - top) * (columns.stop - start)].reshape(rows.stop - top, -1)
-            np.matmul(left[rows], right[columns].T, out=tile)
-            kernel.finish(tile)
-            if symmetric and start == top:
-                np.fill_diagonal(tile, 0)
-            yield rows, columns, tile
+Place = tuple[slice, slice]
+"""The rows and the columns of a tile."""
+R = TypeVar("R")
+
+
+def _over_tiles(
+    left: Array, right: Array, kernel: Kernel, function: Callable[[Place, Array], R], *, symmetric: bool
+) -> list[R]:
+    """The function of each tile, in order; of a symmetric matrix the tiles on and above the diagonal, which is set to 0.
+
+    Threads take whole tiles and BLAS runs in one thread: on a busy machine it is up to 10 times as fast as BLAS threads that wait for each other.
+    """
+    own = threading.local()
+
+    def work(place: Place) -> R:
+        rows, columns = place
+        if not hasattr(own, "space"):
+            own.space = np.empty(TILE * TILE, left.dtype)
+        shape = (rows.stop - rows.start, columns.stop - columns.start)
+        tile = own.space[: shape[0] * shape[1]].reshape(shape)
+        np.matmul(left[rows], right[columns].T, out=tile)
+        kernel.finish(tile)
+        if symmetric and rows == columns:
+            np.fill_diagonal(tile, 0)
+        return function(place, tile)
+
+    places = _places(len(left), len(right), symmetric=symmetric)
+    threads = min(len(os.sched_getaffinity(0)), len(places) // 4)
+    with _one_blas_thread():
+        if threads < 2:
+            return [work(place) for place in places]
+        with ThreadPoolExecutor(threads) as pool:
+            return list(pool.map(work, places))
+
+
+def _places(num_rows: int, num_columns: int, *, symmetric: bool) -> list[Place]:
+    def cuts(start: int, end: int) -> list[slice]:
+        return [slice(first, min(first + TILE, end)) for first in range(start, end, TILE)]
+
+    return [
+        (rows, columns) for rows in cuts(0, num_rows) for columns in cuts(rows.start if symmetric else 0, num_columns)
+    ]
+
+
+@cache
+def _blas() -> Any:
+    """The BLAS libraries in this process; finding them takes some ms, so it is done once."""
+    from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped, unused-ignore]
+
+    return ThreadpoolController().select(user_api="blas")
+
+
+def _one_blas_thread() -> AbstractContextManager[Any]:
+    limited: AbstractContextManager[Any] = _blas().limit(limits=1)
+    return limited
