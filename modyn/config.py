@@ -6,6 +6,7 @@ The YAML loader is the safe one, with YAML 1.2's numbers (``1e-3`` is a number),
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -16,24 +17,29 @@ from modyn.errors import ConfigError, Problem
 from modyn.policy import describe_value, problems_of
 
 _UNITS = {"us": 1, "ms": 1_000, "s": 10**6, "m": 60 * 10**6, "h": 3600 * 10**6}
+LONGEST = 1000 * 365 * 86_400 * 10**6
+"""The longest duration, in microseconds: what lies further away than this from a time may not be a time."""
 _UNITS |= {"d": 24 * _UNITS["h"], "w": 7 * 24 * _UNITS["h"], "y": 365 * 24 * _UNITS["h"]}
 
 
 def parse_duration(value: Any) -> int:
     """Microseconds of a duration such as ``30s``, ``5m``, ``2h``, ``7d``, ``1w``, ``1y`` (365 days), or ``1d 12h``.
 
-    Raises ValueError if it is none.
+    A ``datetime.timedelta`` will do as well, a bare number will not: nobody can tell its unit. Raises ValueError if it is none.
 
     >>> parse_duration("1d 12h") == 36 * 3600 * 10**6
     True
     """
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
+    if isinstance(value, timedelta):
+        return value // timedelta(microseconds=1)
     parts = value.split() if isinstance(value, str) else []
     matches = [re.fullmatch(r"(\d+(?:\.\d+)?)(us|ms|[smhdwy])", part) for part in parts]
     if not parts or None in matches:
         raise ValueError(f"must be a duration such as 30s, 5m, 2h, 7d, 1w or 1y; got {describe_value(value)}")
-    return round(sum(float(m[1]) * _UNITS[m[2]] for m in matches if m))
+    microseconds = sum(float(m[1]) * _UNITS[m[2]] for m in matches if m)
+    if microseconds > LONGEST:
+        raise ValueError(f"must be at most 1000y; got {describe_value(value)}")
+    return round(microseconds)
 
 
 def format_duration(microseconds: int) -> str:
@@ -48,6 +54,10 @@ def format_duration(microseconds: int) -> str:
     return f"{microseconds}us" if microseconds else "0s"
 
 
+def _or_zero(value: Any) -> int:
+    return 0 if value == 0 and not isinstance(value, bool) else parse_duration(value)
+
+
 def _positive(value: Any) -> int:
     microseconds = parse_duration(value)
     if microseconds <= 0:
@@ -58,7 +68,7 @@ def _positive(value: Any) -> int:
 _DURATION_SCHEMA = WithJsonSchema({"type": "string", "examples": ["30s", "5m", "2h", "7d", "1w", "1y"]})
 Duration = Annotated[int, BeforeValidator(_positive), PlainSerializer(format_duration), _DURATION_SCHEMA]
 """A duration above zero, written ``7d``, held as microseconds."""
-DurationOrZero = Annotated[int, BeforeValidator(parse_duration), PlainSerializer(format_duration), _DURATION_SCHEMA]
+DurationOrZero = Annotated[int, BeforeValidator(_or_zero), PlainSerializer(format_duration), _DURATION_SCHEMA]
 """A duration that may be ``0s``, held as microseconds."""
 
 
@@ -75,6 +85,10 @@ _Loader.add_implicit_resolver(
 )
 
 
+DEEPEST, MOST_NODES = 50, 20_000
+"""A pipeline file never comes near these; an alias that multiplies or contains itself does."""
+
+
 @dataclass(frozen=True)
 class Document:
     """A loaded pipeline file: its data, its text, and the line on which each path stands."""
@@ -83,6 +97,8 @@ class Document:
     path: Path | None = None
     text: str = ""
     lines: Mapping[tuple[str, ...], int] = field(default_factory=dict)
+    settings: Mapping[tuple[str, ...], str] = field(default_factory=dict)
+    """The ``--set`` settings applied, by the path that each one set."""
 
     @property
     def base_dir(self) -> Path:
@@ -107,20 +123,20 @@ def load(path: str | Path) -> Document:
 def parse(text: str, path: Path | None = None) -> Document:
     """A document from YAML text; ``path`` is what error messages and relative file names refer to."""
     name = str(path) if path else None
-    loader = _Loader(text)
+    lines: dict[tuple[str, ...], int] = {}
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
-        lines: dict[tuple[str, ...], int] = {}
         _note_lines(node, (), lines, name)
         data = loader.construct_document(node) if node is not None else None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        what = getattr(error, "problem", None) or str(error)
+        what = getattr(error, "problem", None) or " ".join(str(error).split())
         raise ConfigError(
             [Problem(path="", message=f"not valid YAML: {what}", file=name, line=mark.line + 1 if mark else None)]
         ) from None
-    finally:
-        loader.dispose()
+    except RecursionError:
+        raise ConfigError([Problem(path="", message="is nested too deeply", file=name)]) from None
     if not isinstance(data, dict):
         got = "an empty file" if data is None else describe_value(data)
         raise ConfigError([Problem(path="", message=f"must hold a mapping of options; got {got}", file=name)])
@@ -131,6 +147,9 @@ def _note_lines(node: Any, path: tuple[str, ...], lines: dict[tuple[str, ...], i
     if node is None:
         return
     lines.setdefault(path, node.start_mark.line + 1)
+    if len(path) > DEEPEST or len(lines) > MOST_NODES:
+        what = f"is nested deeper than {DEEPEST}" if len(path) > DEEPEST else f"has more than {MOST_NODES:,} entries"
+        raise ConfigError([Problem(path="", message=what, file=file, line=node.start_mark.line + 1)])
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
@@ -153,7 +172,7 @@ def override(document: Document, settings: Sequence[str]) -> Document:
 
     Raises ConfigError if a setting has no ``=`` or its path leads through something that has no options.
     """
-    data = _copy(document.data)
+    data, applied = _copy(document.data), dict(document.settings)
     for setting in settings:
         path, equals, text = setting.partition("=")
         if not equals or not path.strip():
@@ -163,7 +182,8 @@ def override(document: Document, settings: Sequence[str]) -> Document:
         except yaml.YAMLError:
             raise ConfigError(f"--set {setting}: the value is not valid YAML") from None
         _assign(data, path.strip().split("."), value, setting)
-    return replace(document, data=data)
+        applied[tuple(path.strip().split("."))] = setting
+    return replace(document, data=data, settings=applied)
 
 
 def _assign(data: dict[str, Any], path: list[str], value: Any, setting: str) -> None:
@@ -171,7 +191,7 @@ def _assign(data: dict[str, Any], path: list[str], value: Any, setting: str) -> 
     here: Any = data
     for depth, part in enumerate(parents):
         child = here.get(part)
-        if isinstance(child, str) and depth + 1 < len(path):
+        if isinstance(child, str):
             child = {child: {}} if child == path[depth + 1] else {}
         elif child is None:
             child = {}
@@ -204,6 +224,9 @@ def build(cls: type[M], document: Document) -> M:
 
 def _placed(problem: Problem, document: Document) -> Problem:
     parts = tuple(problem.path.split(".")) if problem.path else ()
+    for path, setting in document.settings.items():
+        if parts[: len(path)] == path:
+            return replace(problem, file=f"--set {setting}")
     while parts and parts not in document.lines:
         parts = parts[:-1]
     line = document.lines.get(parts)

@@ -22,6 +22,7 @@ from modyn.errors import ModynError, RunError
 from modyn.evaluation.options import Evaluation
 from modyn.models.spec import ModelSpec
 from modyn.policy import Options, json_schema
+from modyn.provenance import check_unchanged
 from modyn.run import Run
 from modyn.runlog import Observer, RunLog
 from modyn.selectors import Selector
@@ -61,7 +62,7 @@ class Pipeline(Options):
     training: Training = Field(default_factory=Training, description="HOW to train")
     evaluation: Evaluation | None = Field(None, description="HOW WELL it went (null = score nothing)")
     stream: Stream = Field(default_factory=Stream, description="the part of the dataset to replay")
-    seed: int = Field(0, ge=0, description="everything random follows from it")
+    seed: int = Field(0, ge=0, le=2**63 - 1, description="everything random follows from it")
     _document: config.Document = PrivateAttr(default_factory=lambda: config.Document({}))
 
     @field_validator("name")
@@ -106,15 +107,14 @@ class Pipeline(Options):
         """
         from modyn.stations import Stations
 
-        space = _workspace(workspace)
-        space.engine  # noqa: B018 - a workspace that cannot be used is found before a run is made in it
-        log = RunLog.create(space.runs, name or self.name)
-        log.observers += observers
-        with log, _ending(log):
-            stations = Stations(self._fresh(), space, log)
-            stations.begin()
-            _loop(stations)
-        return Run(log)
+        with _opened(workspace) as space:
+            log = RunLog.create(space.runs, name or self.name)
+            log.observers += observers
+            with log, _ending(log):
+                stations = Stations(self._fresh(), space, log)
+                stations.begin()
+                _loop(stations)
+            return Run(log)
 
     @classmethod
     def resume(
@@ -122,30 +122,53 @@ class Pipeline(Options):
     ) -> Run:
         """Go on with a run that was stopped, failed or died, after its last finished round.
 
-        The results equal those of a run that was never interrupted. Raises RunError if it is running or finished.
+        The results equal those of a run that was never interrupted. Raises RunError if it is running or finished, or if the user's code
+        that it was made with has changed since.
         """
+        with _opened(workspace) as space, cls._reopened(space, run_id, observers) as (log, stations):
+            with _ending(log):
+                stations.begin(resumed=True)
+                _loop(stations)
+            return Run(log)
+
+    @classmethod
+    def evaluate(
+        cls, run_id: str, workspace: Workspace | str | Path | None = None, *, observers: Sequence[Observer] = ()
+    ) -> Run:
+        """Score the checkpoints of a stopped, failed or interrupted run that its pipeline leaves for the end of the run.
+
+        The run stays as it is and can still be resumed. Raises RunError if it is running or finished.
+        """
+        with _opened(workspace) as space, cls._reopened(space, run_id, observers) as (log, stations):
+            stations.evaluate_after_run()
+            log.append("run-stopped", reason="stopped before; what it had finished was scored on command")
+            return Run(log)
+
+    @classmethod
+    @contextmanager
+    def _reopened(
+        cls, space: Workspace, run_id: str, observers: Sequence[Observer]
+    ) -> "Iterator[tuple[RunLog, Stations]]":
+        """The journal and the stations of a run that ended early, as its last finished round left them."""
         from modyn.stations import Stations
 
-        space = _workspace(workspace)
         log = RunLog.find(space.runs, run_id)
         if log.status in ("running", "finished"):
             raise RunError(f"run {log.run_id} is {log.status}: there is nothing to resume")
         started = next(log.events("run-started"), None)
         if started is None:
             raise RunError(f"run {log.run_id} died before it began; start it again with: modyn run")
+        check_unchanged(log, started)
         document = config.Document(started["pipeline"], Path(started["base_dir"]) / "pipeline.yaml", started["source"])
+        pipeline = cls.of(document)
         with log:
             log.open(keep_until="round-finished")
             log.observers += observers
-            with _ending(log):
-                pipeline = cls.of(document)
-                stations = Stations(pipeline._fresh(), space, log, version=started["dataset_version"])
-                state = stations.restore(list(log.events("round-finished")))
-                if state is not None:
-                    stations.pipeline.trigger.load_state_dict(state)
-                stations.begin(resumed=True)
-                _loop(stations)
-        return Run(log)
+            stations = Stations(pipeline._fresh(), space, log, version=started["dataset_version"])
+            state = stations.restore(list(log.events("round-finished")))
+            if state is not None:
+                stations.pipeline.trigger.load_state_dict(state)
+            yield log, stations
 
     def _fresh(self) -> Self:
         """A copy whose trigger has seen nothing yet."""
@@ -174,13 +197,23 @@ def _loop(stations: "Stations") -> None:
     stations.evaluate_after_run()
 
 
-def _workspace(workspace: Workspace | str | Path | None) -> Workspace:
-    return workspace if isinstance(workspace, Workspace) else Workspace(workspace)
+@contextmanager
+def _opened(workspace: Workspace | str | Path | None) -> Iterator[Workspace]:
+    """The workspace, usable; one that is made here is closed afterwards. Raises ConfigError if it cannot be used."""
+    if isinstance(workspace, Workspace):
+        workspace.engine  # noqa: B018 - found out before a run is made in it
+        yield workspace
+        return
+    space = Workspace(workspace)
+    try:
+        yield space
+    finally:
+        space.close()
 
 
 @contextmanager
 def _ending(log: RunLog) -> Iterator[None]:
-    """Write down how a run ended: finished, stopped by the user, or failed and why."""
+    """Write down how a run ended: finished, stopped by the user, or failed and why. One that never began leaves nothing behind."""
     before = time.monotonic()
     try:
         yield
@@ -188,6 +221,9 @@ def _ending(log: RunLog) -> Iterator[None]:
         log.append("run-stopped", reason="interrupted by the user")
         raise
     except BaseException as error:
+        if not log.began:
+            log.discard()
+            raise
         log.append("run-failed", error=f"{type(error).__name__}: {error}")
         raise
     num_rounds = sum(1 for _ in log.events("round-finished"))

@@ -8,6 +8,7 @@ the group named like the role's package (``modyn.triggers``).
 In a pipeline a policy is written ``name``, or ``{name: {option: value}}``.
 """
 
+import contextlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -15,17 +16,28 @@ import inspect
 import pkgutil
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import ModuleType
-from typing import Any, ClassVar, Self, TypeVar, cast
+from types import ModuleType, UnionType
+from typing import Annotated, Any, ClassVar, Self, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError, ValidationInfo
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
-from modyn.errors import ConfigError, NotFound, Problem, did_you_mean
+from modyn.errors import ConfigError, NotFound, did_you_mean
+from modyn.problems import ROLE_MARK, told, type_words
+from modyn.problems import describe_value as describe_value
+from modyn.problems import problems_of as problems_of
 
 
 class Options(BaseModel):
@@ -39,6 +51,21 @@ class Options(BaseModel):
         hide_input_in_errors=True,
         ser_json_inf_nan="constants",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_truth_for_numbers(cls, data: Any) -> Any:
+        """Refuse ``true`` where a number is meant; Python would take it for 1."""
+        fields = cls.model_fields
+        wrong: list[InitErrorDetails] = [
+            InitErrorDetails(type=_custom(f"must be a number; got {str(value).lower()}"), loc=(name,), input=value)
+            for name, value in (data.items() if isinstance(data, Mapping) else ())
+            if isinstance(value, bool) and name in fields and _only_numbers(fields[name].annotation)
+        ]
+        if wrong:
+            raise ValidationError.from_exception_data(cls.__name__, wrong)
+        return data
+
     short: ClassVar[Mapping[str, Any] | None] = None
     """JSON schema of a shorter way to write these options, where a validator accepts one."""
 
@@ -46,6 +73,14 @@ class Options(BaseModel):
     def __get_pydantic_json_schema__(cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> Any:
         full = handler(schema)
         return full if cls.short is None else {"anyOf": [dict(cls.short), handler.resolve_ref_schema(full)]}
+
+
+def _only_numbers(annotation: Any) -> bool:
+    """Whether a type admits numbers, and neither truth values nor anything that might take them."""
+    members = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    plain = [get_args(m)[0] if get_origin(m) is Annotated else m for m in members]
+    kinds = [get_origin(m) or m for m in plain]
+    return any(kind in (int, float) for kind in kinds) and all(kind in (int, float, list, type(None)) for kind in kinds)
 
 
 def is_role(cls: type["Policy"]) -> bool:
@@ -76,7 +111,7 @@ class Policy(Options):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> Any:
-        return {_ROLE_MARK: cls.role} if is_role(cls) else super().__get_pydantic_json_schema__(schema, handler)
+        return {ROLE_MARK: cls.role} if is_role(cls) else super().__get_pydantic_json_schema__(schema, handler)
 
     def __str__(self) -> str:
         return describe_value(to_document(self))
@@ -85,7 +120,6 @@ class Policy(Options):
 _ROLES: dict[str, type[Policy]] = {}
 _ROLELESS = ("cli", "reports", "server")
 """Packages that only use policies, and import much."""
-_ROLE_MARK = "x-modyn-role"
 P = TypeVar("P", bound=Policy)
 M = TypeVar("M", bound=BaseModel)
 
@@ -132,8 +166,27 @@ def policies(role: type[P]) -> Mapping[str, type[P]]:
         if cls is not None:
             found[module.name.replace("_", "-")] = cls
     for point in importlib.metadata.entry_points(group=package.__name__):
-        found[point.name] = cast(type[P], point.load())
+        # One broken package of somebody else's must not take the list away.
+        with contextlib.suppress(ConfigError):
+            found[point.name] = _from_entry_point(role, point)
     return dict(sorted(found.items()))
+
+
+def _from_entry_point(role: type[P], point: importlib.metadata.EntryPoint) -> type[P]:
+    """The policy behind an entry point. Raises ConfigError if it cannot be imported or does not fill the role."""
+    try:
+        cls = point.load()
+    except Exception as error:
+        raise ConfigError(
+            f"the {role.role} '{point.name}' of entry point {point.value} fails to import: {error}"
+        ) from error
+    return _checked(role, cls, f"entry point {point.value}")
+
+
+def _checked(role: type[P], cls: Any, name: str) -> type[P]:
+    if not (inspect.isclass(cls) and issubclass(cls, role)):
+        raise ConfigError(f"{name} is not a {role.role}: it must be a subclass of modyn's {role.__name__}")
+    return cls
 
 
 def find(role: type[P], name: str, base_dir: Path | None = None) -> type[P]:
@@ -142,10 +195,7 @@ def find(role: type[P], name: str, base_dir: Path | None = None) -> type[P]:
     Raises NotFound, naming the nearest known name, if there is none; ConfigError if the class does not fill the role.
     """
     if ":" in name:
-        cls = Importable(name, base_dir).load()
-        if not (inspect.isclass(cls) and issubclass(cls, role)):
-            raise ConfigError(f"{name} is not a {role.role}: it must be a subclass of modyn's {role.__name__}")
-        return cls
+        return _checked(role, Importable(name, base_dir).load(), name)
     package = role.__module__
     file = name.replace("-", "_")
     if re.fullmatch(r"[a-z][a-z0-9-]*", name) and importlib.util.find_spec(f"{package}.{file}") is not None:
@@ -153,7 +203,7 @@ def find(role: type[P], name: str, base_dir: Path | None = None) -> type[P]:
         if cls is not None:
             return cls
     for point in importlib.metadata.entry_points(group=package, name=name):
-        return cast(type[P], point.load())
+        return _from_entry_point(role, point)
     raise NotFound(f"no {role.role} is named '{name}'. {did_you_mean(name, policies(role))}")
 
 
@@ -204,7 +254,7 @@ def validate(cls: type[M], options: Any, *, base_dir: Path | None, prefix: tuple
     except ValidationError as error:
         details: list[InitErrorDetails] = [
             InitErrorDetails(type=_custom(message), loc=(*prefix, *loc), input=value)
-            for loc, message, value in _problems(error, cls)
+            for loc, message, value in told(error, cls)
         ]
         raise ValidationError.from_exception_data(cls.__name__, details) from None
 
@@ -219,56 +269,10 @@ def _failure(message: str, loc: tuple[str | int, ...], value: Any) -> Validation
     )
 
 
-_Problem = tuple[tuple[str | int, ...], str, Any]
-
-
-def _problems(error: ValidationError, cls: type[BaseModel] | None) -> Iterator[_Problem]:
-    for detail in error.errors(include_url=False):
-        loc = tuple(detail["loc"])
-        if detail["type"] == "extra_forbidden" and cls is not None:
-            known = [f.alias or name for name, f in cls.model_fields.items()]
-            yield loc, f"no option is named '{loc[-1]}' here. {did_you_mean(str(loc[-1]), known)}", detail["input"]
-        elif detail["type"] == "missing":
-            yield loc, "is required but missing", detail["input"]
-        elif detail["type"] in ("modyn", "value_error", "assertion_error"):
-            yield loc, detail["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, "), detail["input"]
-        else:
-            message = detail["msg"][:1].lower() + detail["msg"][1:]
-            yield loc, f"{message}; got {describe_value(detail['input'])}", detail["input"]
-
-
-def problems_of(
-    error: ValidationError, cls: type[BaseModel] | None, *, prefix: tuple[str | int, ...] = ()
-) -> list[Problem]:
-    """The problems in pydantic's error, in Modyn's words, each once."""
-    found: dict[tuple[str, str], Problem] = {}
-    for loc, message, _ in _problems(error, cls):
-        path = ".".join(str(part) for part in (*prefix, *loc))
-        found.setdefault((path, message), Problem(path=path, message=message))
-    return list(found.values())
-
-
 def to_document(policy: Policy) -> Any:
     """The policy as a pipeline file writes it, with every option spelt out."""
     options = policy.model_dump(mode="json")
     return {name_of(type(policy)): options} if options else name_of(type(policy))
-
-
-def describe_value(value: Any) -> str:
-    """A value as an error message shows it: as YAML would, and never long.
-
-    >>> describe_value({"every": {"samples": 0}})
-    '{every: {samples: 0}}'
-    """
-    if isinstance(value, Mapping):
-        text = "{" + ", ".join(f"{k}: {describe_value(v)}" for k, v in value.items()) + "}"
-    elif isinstance(value, list | tuple):
-        text = "[" + ", ".join(describe_value(v) for v in value) + "]"
-    elif isinstance(value, str):
-        text = repr(value)
-    else:
-        text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 @dataclass(frozen=True)
@@ -371,7 +375,7 @@ def option_docs(cls: type[BaseModel]) -> list[OptionDoc]:
     docs = []
     for name, field in cls.model_fields.items():
         default = "required" if field.is_required() else _spell_default(cls, name)
-        kind = _type_words(schema["properties"].get(field.alias or name, {}), schema.get("$defs", {}))
+        kind = type_words(schema["properties"].get(field.alias or name, {}), schema.get("$defs", {}))
         docs.append(OptionDoc(name=name, type=kind, default=default, description=field.description or ""))
     return docs
 
@@ -383,35 +387,6 @@ def _spell_default(cls: type[BaseModel], name: str) -> str:
     except (ValueError, KeyError):
         written = default
     return describe_value(written)
-
-
-def _type_words(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
-    """What a JSON schema allows, in a few words."""
-    if "$ref" in schema:
-        return _type_words(definitions.get(str(schema["$ref"]).rpartition("/")[2], {}), definitions)
-    if _ROLE_MARK in schema:
-        return f"a {schema[_ROLE_MARK]}"
-    for several in ("anyOf", "oneOf", "allOf"):
-        if several in schema:
-            return " or ".join(dict.fromkeys(_type_words(choice, definitions) for choice in schema[several]))
-    if "enum" in schema or "const" in schema:
-        return " | ".join(describe_value(v).strip("'") for v in schema.get("enum", [schema.get("const")]))
-    if schema.get("type") == "array":
-        return f"list of {_type_words(schema.get('items', {}), definitions)}"
-    if schema.get("type") == "object" and schema.get("properties"):
-        return "{" + ", ".join(schema["properties"]) + "}"
-    return _plain_type(schema)
-
-
-def _plain_type(schema: Mapping[str, Any]) -> str:
-    examples = schema.get("examples")
-    if examples:
-        return f"such as {', '.join(str(example) for example in examples[:3])}"
-    words = str(schema.get("format") or schema.get("type", "anything"))
-    words = {"date-time": "date and time", "null": "null", "number": "number", "string": "text"}.get(words, words)
-    bounds = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
-    limits = [f"{sign} {schema[name]:g}" for name, sign in bounds.items() if name in schema]
-    return " ".join([words, ", ".join(limits)]).strip()
 
 
 def example_of(cls: type[Policy]) -> str:
@@ -465,7 +440,7 @@ def _refer(schema: Any) -> Any:
         return [_refer(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    found = {key: _refer(value) for key, value in schema.items() if key != _ROLE_MARK}
-    if _ROLE_MARK in schema:
-        found["$ref"] = f"#/$defs/{schema[_ROLE_MARK]}"
+    found = {key: _refer(value) for key, value in schema.items() if key != ROLE_MARK}
+    if ROLE_MARK in schema:
+        found["$ref"] = f"#/$defs/{schema[ROLE_MARK]}"
     return found

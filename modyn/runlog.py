@@ -8,6 +8,7 @@ kinds and their fields are listed in ``KINDS``; reports, the dashboard and resum
 import fcntl
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 KINDS: Mapping[str, str] = {
     "run-started": "run, pipeline (resolved document), source (text of the file), versions {package: version}, git (commit | null), "
-    "seed, dataset, dataset_version, num_samples, stream [first key, end key), stream_time [start, end), trigger (name), "
+    "seed, user_files [{path, kept_as, sha256}], dataset, dataset_version, num_samples, stream [first key, end key), stream_time [start, end), trigger (name), "
     "selector (name), metrics [{name, higher_is_better, description}], resumed (bool)",
     "windows": "windows [{start, end, num_samples}] (microseconds, half-open); a window's number is its place in the list",
     "trigger-checked": "key (last sample seen), timestamp, and the numbers the trigger gives (distance, threshold, fired, ...)",
@@ -45,6 +46,8 @@ KINDS: Mapping[str, str] = {
 }
 """Each kind of event, with its fields beyond ``seq``, ``at``, ``kind`` and ``round``."""
 DURABLE = frozenset({"run-started", "round-finished", "run-stopped", "run-failed", "run-finished"})
+REMOVED = ".removed"
+"""The file beside the runs' folders that holds the ids of removed runs, one a line."""
 _OPENING = frozenset({"run-started", "windows", "evaluated"})
 """What is written before the first round."""
 
@@ -86,7 +89,8 @@ class RunLog:
         """Start the journal of a new run ``name-1``, ``name-2``, ...; two processes never get the same one."""
         check_name(name, "run")
         runs.mkdir(parents=True, exist_ok=True)
-        taken = [p.name.rpartition("-")[2] for p in runs.glob(f"{name}-*") if p.name.rpartition("-")[0] == name]
+        ids = [p.name for p in runs.glob(f"{name}-*")] + _removed(runs)
+        taken = [identity.rpartition("-")[2] for identity in ids if identity.rpartition("-")[0] == name]
         number = max((int(n) for n in taken if n.isdigit()), default=0) + 1
         while True:
             try:
@@ -101,13 +105,37 @@ class RunLog:
     @classmethod
     def find(cls, runs: Path, run_id: str) -> "RunLog":
         """The journal of a run. Raises NotFound, naming the nearest one."""
-        if not (runs / run_id / "events.jsonl").is_file() or "/" in run_id:
-            known = [p.parent.name for p in runs.glob("*/events.jsonl")]
-            latest = sorted((k for k in known if k.rpartition("-")[0] == run_id), key=_number_of)
-            if latest:
-                return cls(runs / latest[-1])
-            raise NotFound(f"there is no run '{run_id}'. {did_you_mean(run_id, known)}")
-        return cls(runs / run_id)
+        if (runs / run_id / "events.jsonl").is_file() and "/" not in run_id:
+            return cls(runs / run_id)
+        known = [p.parent.name for p in runs.glob("*/events.jsonl")]
+        for latest in sorted((k for k in known if k.rpartition("-")[0] == run_id), key=_number_of, reverse=True):
+            log = cls(runs / latest)
+            if log.began:
+                return log
+        raise NotFound(f"there is no run '{run_id}'. {did_you_mean(run_id, known)}")
+
+    @property
+    def began(self) -> bool:
+        """Whether it has come as far as to say what it is a run of."""
+        return next(self.events("run-started"), None) is not None
+
+    def remove(self) -> None:
+        """Remove the run's folder. Its id is never given again, since checkpoints of other runs may name it as their parent.
+
+        Raises RunError if it is running.
+        """
+        if self._is_locked():
+            raise RunError(f"run {self.run_id} is running; stop it first")
+        with (self.folder.parent / REMOVED).open("a") as file:
+            file.write(f"{self.run_id}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        shutil.rmtree(self.folder)
+
+    def discard(self) -> None:
+        """Remove the folder of a run that never began, and give its number back."""
+        self.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def open(self, *, keep_until: str | None = None) -> None:
         """Take the right to write, and cut off a torn last line. Raises RunError if another process is writing.
@@ -194,7 +222,7 @@ class RunLog:
                 try:
                     fields = json.loads(line)
                     event = Event(fields.pop("seq"), fields.pop("at"), fields.pop("kind"), fields.pop("round"), fields)
-                except (ValueError, KeyError):
+                except (ValueError, KeyError, AttributeError, TypeError):
                     raise Damaged(f"{self.path}: byte {end - len(line)} does not begin an event") from None
                 yield event, end
 
@@ -242,6 +270,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, set | frozenset | tuple):
         return sorted(value)
     raise TypeError(f"{type(value).__name__} cannot be written to a run's journal")
+
+
+def _removed(runs: Path) -> list[str]:
+    file = runs / REMOVED
+    return file.read_text().split() if file.exists() else []
 
 
 def _number_of(run_id: str) -> int:

@@ -1,10 +1,11 @@
 """A commented starter pipeline for a dataset: ``modyn init``."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 
-from modyn.config import format_duration
+from modyn.config import format_duration, parse
 from modyn.datasets import Dataset
 from modyn.errors import AlreadyExists, DataError
 from modyn.types import Samples
@@ -15,8 +16,8 @@ _DAY, _HOUR, _MINUTE = 86_400 * 10**6, 3_600 * 10**6, 60 * 10**6
 _PIPELINE = """\
 # A pipeline says WHEN to retrain, on WHAT, HOW, and HOW WELL it went.
 # Check it with: modyn check {name}.yaml      Run it with: modyn run {name}.yaml
-name: {name}
-dataset: {name}                       # as modyn data ls names it
+name: {quoted}
+dataset: {quoted}                       # as modyn data ls names it
 parser: ./{name}.py:features          # turns columns into the model's input; a file beside this one
 model: {{mlp: {{inputs: {inputs}, hidden: [64], outputs: {outputs}}}}}   # or your own: {{./net.py:Net: {{...}}}}
 
@@ -86,7 +87,13 @@ def write_starter(workspace: Workspace, name: str, folder: Path) -> list[Path]:
     inputs = len(columns) or (payload.shape[1] if payload is not None and payload.ndim == 2 else 1)
     outputs, loss, metrics = _task(samples)
     pipeline = _PIPELINE.format(
-        name=name, inputs=inputs, outputs=outputs, every=_interval(samples), loss=loss, metrics=metrics
+        name=name,
+        quoted=_quoted(name),
+        inputs=inputs,
+        outputs=outputs,
+        every=_interval(samples),
+        loss=loss,
+        metrics=metrics,
     )
     parser = (_PARSER if columns else _PAYLOAD_PARSER).format(name=name, columns=_python_list(columns), inputs=inputs)
     files = {folder / f"{name}.yaml": pipeline, folder / f"{name}.py": parser}
@@ -99,12 +106,17 @@ def write_starter(workspace: Workspace, name: str, folder: Path) -> list[Path]:
     return list(files)
 
 
+def _quoted(name: str) -> str:
+    """The name as YAML text that is read back as text: 2013, no and 1e5 need quotes."""
+    return name if parse(f"name: {name}").data["name"] == name else json.dumps(name)
+
+
 def _is_number(kind: str) -> bool:
     return kind.startswith(("int", "uint", "float", "double", "halffloat", "bool"))
 
 
 def _python_list(names: list[str]) -> str:
-    return "[\n" + "".join(f'    "{name}",\n' for name in names) + "]"
+    return "[\n" + "".join(f"    {json.dumps(name)},\n" for name in names) + "]"
 
 
 def _task(samples: Samples) -> tuple[int, str, str]:

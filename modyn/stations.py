@@ -29,7 +29,7 @@ from modyn.training.deployed import Deployed
 from modyn.training.trainer import Fitted, Trainer
 from modyn.triggers import Trigger
 from modyn.triggers.manual import requests_in
-from modyn.types import Candidates, Checkpoint, Int64s, Round, Samples, Selection, Window, to_microseconds
+from modyn.types import Candidates, Checkpoint, Int64s, Round, Samples, Selection, Window, to_datetime, to_microseconds
 from modyn.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -97,12 +97,14 @@ class Stations:
         """Write down what this run is made of."""
         pipeline, times = self.pipeline, self.samples.timestamps
         document, base_dir = pipeline.to_document(), pipeline.document.base_dir.absolute()
+        files = provenance.user_files(document, base_dir)
         self.log.append(
             "run-started",
             run=self.log.run_id,
             pipeline=document,
             source=pipeline.document.text or dump(document),
             base_dir=str(base_dir),
+            user_files=[file.to_dict() for file in files],
             versions=provenance.versions(),
             git=provenance.git_commit(base_dir),
             seed=pipeline.seed,
@@ -116,12 +118,30 @@ class Stations:
             metrics=self._metric_docs(),
             resumed=resumed,
         )
-        for path in () if resumed else provenance.user_files(document, base_dir):
-            self.log.write_file(f"code/{path.name}", path.read_bytes())
+        for file in () if resumed else files:
+            self.log.write_file(file.kept_as, file.path.read_bytes())
+        self._warn_of_clocks()
         if self.evaluator is not None:
             if not any(self.log.events("windows")):
                 self.log.append("windows", windows=self.evaluator.describe())
             self._score_baselines()
+
+    def _warn_of_clocks(self) -> None:
+        """Warn of a few samples far away in time from all others: triggers and windows by time would follow them."""
+        if len(self.samples) < 100:
+            return
+        times = self.samples.timestamps
+        low, high = (int(t) for t in np.quantile(times, [0.005, 0.995], method="nearest"))
+        for few, moment, gap in (
+            (times < low, int(times.min()), low - times.min()),
+            (times > high, int(times.max()), times.max() - high),
+        ):
+            if gap > max(high - low, 1) and few.any():
+                self.log.append(
+                    "warning",
+                    message=f"{int(few.sum())} of {len(times):,} samples lie far from all others in time, the furthest at "
+                    f"{to_datetime(moment):%Y-%m-%d %H:%M}: are their clocks right?",
+                )
 
     def _metric_docs(self) -> list[dict[str, Any]]:
         if self.evaluator is None:
@@ -213,10 +233,11 @@ class Stations:
         number, (parent, start) = self.round, self._start()
         if not len(selection):
             raise DataError(f"round {number}: nothing was selected, so there is nothing to train on")
-        waited = self.clock() - self._fired_at
+        before = self.clock()
         fitted = self.trainer.fit(selection, round=number, start=start, choice=self._choice)
-        for station in ("load", "train"):
-            self._cost(station, fitted.seconds[station], fitted.num_samples)
+        waited, loading = before - self._fired_at, fitted.seconds["load"]
+        self._cost("load", loading, fitted.num_samples)
+        self._cost("train", self.clock() - before - loading, fitted.num_samples)
         self.log.append(
             "trained",
             round=number,

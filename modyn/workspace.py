@@ -64,6 +64,11 @@ class Workspace:
         with self.engine.begin() as connection:
             yield connection
 
+    def close(self) -> None:
+        """Close the connections to the catalog; the next use opens new ones."""
+        if "engine" in self.__dict__:
+            self.__dict__.pop("engine").dispose()
+
     def __repr__(self) -> str:
         return f"Workspace({str(self.root)!r})"
 

@@ -10,12 +10,16 @@ from modyn.evaluation.windows import EvaluationWindows
 from modyn.policy import Options
 
 
+def _accuracy() -> list[Metric]:
+    return [Accuracy()]
+
+
 class Evaluation(Options):
     """How checkpoints are scored: on which windows, by which metrics, which of them and when."""
 
     windows: EvaluationWindows = Field(description="the windows to score on, such as {slices: {every: 30d}}")
     metrics: list[Metric] = Field(
-        default_factory=lambda: [Accuracy()], min_length=1, description="names of metrics; the first is the headline"
+        default_factory=_accuracy, min_length=1, description="names of metrics; the first is the headline"
     )
     checkpoints: Literal["all", "active", "trained"] = Field(
         "all",

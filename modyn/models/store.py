@@ -46,16 +46,16 @@ class ModelStore:
 
     def get(self, checkpoint_id: str) -> Checkpoint:
         """The lineage of a checkpoint. Raises NotFound, naming the nearest one."""
-        return Checkpoint(**{k: v for k, v in self._lineage(checkpoint_id).items() if k != "sha256"})
+        return self._read(checkpoint_id)[0]
 
     def weights(self, checkpoint_id: str) -> "Weights":
         """The weights of a checkpoint, on the CPU. Raises NotFound, or Damaged if they are not what was stored."""
         from safetensors.torch import load
 
         path = self._folder(checkpoint_id) / "weights.safetensors"
-        lineage = self._lineage(checkpoint_id)
+        _, digest = self._read(checkpoint_id)
         content = path.read_bytes() if path.exists() else b""
-        if hashlib.sha256(content).hexdigest() != lineage["sha256"]:
+        if hashlib.sha256(content).hexdigest() != digest:
             raise Damaged(f"{path} is not what was stored: its checksum differs")
         weights: Weights = load(content)
         return weights
@@ -80,14 +80,16 @@ class ModelStore:
             )
         return self.root / run / number
 
-    def _lineage(self, checkpoint_id: str) -> dict[str, Any]:
+    def _read(self, checkpoint_id: str) -> tuple[Checkpoint, str]:
+        """A checkpoint's lineage and the checksum of its weights."""
         path = self._folder(checkpoint_id) / "checkpoint.json"
         try:
             lineage: dict[str, Any] = json.loads(path.read_bytes())
-            return lineage
+            digest = str(lineage.pop("sha256"))
+            return Checkpoint(**lineage), digest
         except FileNotFoundError:
             raise NotFound(
                 f"there is no checkpoint '{checkpoint_id}'. {did_you_mean(checkpoint_id, self._ids())}"
             ) from None
-        except ValueError:
+        except (ValueError, TypeError, KeyError, AttributeError):
             raise Damaged(f"{path} is not what was stored") from None

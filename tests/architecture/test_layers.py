@@ -13,7 +13,7 @@ PACKAGE = Path(modyn.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 LAYER = {
-    **dict.fromkeys(["errors", "policy", "types", "version"], 0),
+    **dict.fromkeys(["errors", "policy", "problems", "types", "version"], 0),
     **dict.fromkeys(["config", "runlog", "run", "workspace", "drift", "provenance"], 1),
     **dict.fromkeys(["sources", "datasets", "triggers", "selectors", "training", "models", "evaluation"], 2),
     "executors": 3,
@@ -23,11 +23,13 @@ LAYER = {
 # What a file of one layer may import from its own layer.
 SIDEWAYS = {
     "errors": set(),
-    "policy": {"errors"},
+    "problems": {"errors"},
+    "policy": {"errors", "problems"},
     "config": {"workspace"},
     "runlog": {"workspace"},
     "run": {"runlog", "reports"},  # Run.report() imports reports when it is called, not before
     "drift": {"config"},
+    "provenance": {"runlog"},
     "pipeline": {"stations", "checks"},
     "checks": {"stations", "pipeline"},
     "stations": {"pipeline", "selecting"},

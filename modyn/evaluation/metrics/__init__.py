@@ -43,6 +43,16 @@ def class_labels(labels: Array, outputs: Array) -> tuple[Array, Array]:
     return classes, scores
 
 
+def as_values(labels: Array, outputs: Array) -> Array:
+    """Outputs in the shape of real-valued labels. Raises EvaluationError if the model gives another number of values a sample."""
+    if outputs.size != labels.size:
+        per_sample = outputs.size // max(1, len(outputs))
+        raise EvaluationError(
+            f"this metric needs one output for each label value; the model gives {per_sample} a sample"
+        )
+    return outputs.reshape(labels.shape)
+
+
 def single_class(classes: Array) -> None:
     """Raise Undefined if the labels hold fewer than two classes."""
     found = np.unique(classes)

@@ -2,16 +2,16 @@
 
 from typing import Literal
 
-import numpy as np
 from pydantic import Field
 from sklearn.metrics import f1_score
 
+from modyn.errors import EvaluationError
 from modyn.evaluation.metrics import Metric, class_labels
 from modyn.types import Array
 
 
 class F1(Metric):
-    """The F1 score: the harmonic mean of precision and recall; a class never predicted and never present counts 0.
+    """The F1 score: the harmonic mean of precision and recall, combined over the classes that are present or predicted.
 
     >>> import numpy as np
     >>> round(F1(average="binary").score(np.array([0, 1, 1]), np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])), 3)
@@ -24,5 +24,6 @@ class F1(Metric):
 
     def score(self, labels: Array, outputs: Array) -> float:
         classes, scores = class_labels(labels, outputs)
-        which = None if self.average == "binary" else np.arange(scores.shape[1])
-        return float(f1_score(classes, scores.argmax(axis=1), labels=which, average=self.average, zero_division=0))
+        if self.average == "binary" and scores.shape[1] != 2:
+            raise EvaluationError(f"f1 with average: binary needs two classes; the model gives {scores.shape[1]}")
+        return float(f1_score(classes, scores.argmax(axis=1), average=self.average, zero_division=0))

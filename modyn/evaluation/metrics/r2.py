@@ -5,7 +5,7 @@ from typing import ClassVar
 import numpy as np
 from sklearn.metrics import r2_score
 
-from modyn.evaluation.metrics import Metric, Undefined
+from modyn.evaluation.metrics import Metric, Undefined, as_values
 from modyn.types import Array
 
 
@@ -22,4 +22,4 @@ class R2(Metric):
     def score(self, labels: Array, outputs: Array) -> float:
         if len(labels) < 2 or np.all(labels == labels[0]):
             raise Undefined("all labels are equal")
-        return float(r2_score(labels, outputs.reshape(np.shape(labels))))
+        return float(r2_score(labels, as_values(labels, outputs)))

@@ -2,10 +2,9 @@
 
 from typing import ClassVar
 
-import numpy as np
 from sklearn.metrics import root_mean_squared_error
 
-from modyn.evaluation.metrics import Metric
+from modyn.evaluation.metrics import Metric, as_values
 from modyn.types import Array
 
 
@@ -21,4 +20,4 @@ class Rmse(Metric):
     needs: ClassVar[str] = "values"
 
     def score(self, labels: Array, outputs: Array) -> float:
-        return float(root_mean_squared_error(labels, outputs.reshape(np.shape(labels))))
+        return float(root_mean_squared_error(labels, as_values(labels, outputs)))

@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 from sklearn.metrics import roc_auc_score
 
-from modyn.evaluation.metrics import Metric, Undefined, class_labels, single_class
+from modyn.evaluation.metrics import Metric, class_labels, single_class
 from modyn.types import Array
 
 
@@ -28,7 +28,5 @@ class RocAuc(Metric):
         if scores.shape[1] == 2:
             return float(roc_auc_score(classes, scores[:, 1]))
         present, counts = np.unique(classes, return_counts=True)
-        if len(present) < 2:
-            raise Undefined(f"all labels are {present[0]}")
         areas = [roc_auc_score(classes == label, scores[:, label]) for label in present]
         return float(np.average(areas, weights=counts if self.average == "weighted" else None))

@@ -2,8 +2,24 @@
 
 from typing import ClassVar
 
+from modyn.config import format_duration
+from modyn.errors import ConfigError
 from modyn.policy import Policy
 from modyn.types import Window
+
+MOST = 100_000
+"""More windows than anybody can look at: a misspelt unit."""
+
+
+def spaced(start: int, end: int, every: int) -> range:
+    """The points ``start, start + every, ...`` before ``end``. Raises ConfigError if they are more than ``MOST``."""
+    points = range(start, end, every)
+    if len(points) > MOST:
+        raise ConfigError(
+            f"evaluation.windows: every {format_duration(every)} makes {len(points):,} windows over {format_duration(end - start)}; "
+            f"at most {MOST:,} are allowed"
+        )
+    return points
 
 
 class EvaluationWindows(Policy):

@@ -5,7 +5,7 @@ from datetime import datetime
 from pydantic import Field, model_validator
 
 from modyn.config import Duration
-from modyn.evaluation.windows import EvaluationWindows
+from modyn.evaluation.windows import EvaluationWindows, spaced
 from modyn.types import Window, to_microseconds
 
 
@@ -32,5 +32,5 @@ class Slices(EvaluationWindows):
         start = first if self.start is None else to_microseconds(self.start)
         end = last + 1 if self.end is None else to_microseconds(self.end)
         cap = None if self.end is None else end
-        starts = range(start, end, self.every)
+        starts = spaced(start, end, self.every)
         return [Window(s, s + self.every if cap is None else min(s + self.every, cap), by="time") for s in starts]

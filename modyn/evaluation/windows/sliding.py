@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
 
 from modyn.config import Duration, format_duration, parse_duration
-from modyn.evaluation.windows import EvaluationWindows
+from modyn.evaluation.windows import EvaluationWindows, spaced
 from modyn.types import Window, to_microseconds
 
 
@@ -55,4 +55,4 @@ class Sliding(EvaluationWindows):
     def lay_out(self, first: int, last: int) -> list[Window]:
         start = first if self.start is None else to_microseconds(self.start)
         end = last + 1 if self.end is None else to_microseconds(self.end)
-        return [Window(p + self.interval[0], p + self.interval[1], by="time") for p in range(start, end, self.every)]
+        return [Window(p + self.interval[0], p + self.interval[1], by="time") for p in spaced(start, end, self.every)]

@@ -23,7 +23,7 @@ class Static(EvaluationWindows):
         for start, end in intervals:
             if to_microseconds(end) <= to_microseconds(start):
                 raise ValueError(f"[{start}, {end}) is empty: its end must come after its start")
-        return sorted(intervals)
+        return sorted(intervals, key=lambda pair: to_microseconds(pair[0]))
 
     def lay_out(self, first: int, last: int) -> list[Window]:
         return [Window(to_microseconds(s), to_microseconds(e), by="time") for s, e in self.intervals]
