@@ -21,7 +21,7 @@ from modyn.training.blocks import Batch, Block, Parsed, Plan
 from modyn.training.cache import ParsedCache
 from modyn.training.parsing import columns_nbytes
 from modyn.training.recipe import Recipe
-from modyn.training.tensors import Inputs, mapped, nbytes
+from modyn.training.tensors import Inputs, mapped, nbytes, rows
 from modyn.types import Array, Int64s, Reader, Selection
 
 BLOCK_ROWS = 16_384
@@ -105,6 +105,8 @@ class Loader:
 
     def load(self, block: Block, plan: Plan) -> Parsed:
         """Read and parse one block in this thread."""
+        if not len(block.keys):  # a device's share of a batch with fewer samples than devices
+            return self._finished(block, rows(self._parse(block.selection.keys[:1]), 0, 0))
         inputs = self._parse(block.keys)
         if plan.augment:
             inputs = self.recipe.augmented(inputs, block.keys, round=plan.round, epoch=block.epoch)
