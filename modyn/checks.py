@@ -1,13 +1,11 @@
 """Everything that can be known of a pipeline before it runs: ``modyn check``."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from modyn.errors import ConfigError, EvaluationError
-from modyn.evaluation.metrics import Undefined
+from modyn.errors import ConfigError, EvaluationError, did_you_mean
 from modyn.policy import name_of
+from modyn.selectors import worth
 from modyn.types import Samples, Window
 from modyn.workspace import Workspace
 
@@ -33,6 +31,7 @@ def check(pipeline: "Pipeline", workspace: Workspace) -> Iterator[str]:
     yield f"dataset {pipeline.dataset}: {len(samples):,} samples over {span}"
     if samples.labels is None:
         raise ConfigError(f"dataset '{pipeline.dataset}' has no labels; add it again with a label to train on it")
+    _check_names(pipeline, workspace, dataset.column_types)
     trainer = Trainer(
         pipeline.training,
         model=pipeline.model.build,
@@ -43,6 +42,9 @@ def check(pipeline: "Pipeline", workspace: Workspace) -> Iterator[str]:
     )
     yield f"one batch fits: {trainer.check(samples.keys[: pipeline.training.batch_size])}"
     yield f"trigger {name_of(type(pipeline.trigger))}, selector {name_of(type(pipeline.selector))}"
+    selector, epochs = pipeline.selector.for_round(1), pipeline.training.epochs_of(1)
+    if (told := worth.warning(selector, epochs=epochs, num_candidates=len(samples))) is not None:
+        yield f"warning: {told}"
     if pipeline.evaluation is not None:
         yield from _check_evaluation(Evaluator(pipeline.evaluation, samples), pipeline, trainer, samples)
 
@@ -52,15 +54,23 @@ def _check_evaluation(
 ) -> Iterator[str]:
     if not evaluator.windows:
         raise ConfigError("evaluation.windows: they lay out no window over this dataset")
-    keys = samples.keys[:256]
-    outputs = trainer.predict(pipeline.model.build().state_dict(), keys)
-    labels = samples.labels[:256] if samples.labels is not None else np.zeros(0)
-    for name, metric in evaluator.metrics.items():
+    keys, model = samples.keys[:256], pipeline.model.build()
+    if hasattr(model, "state_dict"):  # an estimator predicts only once it is fitted
         try:
-            metric.score(labels, outputs)
+            evaluator.check(keys, trainer.predict(model.state_dict(), keys))
         except EvaluationError as error:
-            raise ConfigError(f"evaluation.metrics: {name}: {error}") from error
-        except Undefined:
-            pass
+            raise ConfigError(f"evaluation: {error}") from error
     filled = sum(window["num_samples"] > 0 for window in evaluator.describe())
     yield f"evaluation: {len(evaluator.windows)} windows, {filled} with samples; {', '.join(evaluator.metrics)}"
+
+
+def _check_names(pipeline: "Pipeline", workspace: Workspace, columns: Collection[str]) -> None:
+    """Raise ModynError if the pipeline names a column or a checkpoint that does not exist."""
+    from modyn.models.store import ModelStore
+
+    for name in pipeline.selector.for_round(0).columns:
+        if name not in columns:
+            raise ConfigError(f"selector: the dataset has no column '{name}'. {did_you_mean(name, columns)}")
+    kind, _, checkpoint = pipeline.training.start.partition(":")
+    if kind == "checkpoint":
+        ModelStore(workspace).get(checkpoint)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import modyn
+from modyn.checks import check
 from modyn.models.store import ModelStore
 from modyn.runlog import RunLog
 from modyn.selecting import scores_of
@@ -109,3 +110,18 @@ def test_a_checkpoint_of_another_run_can_score_as_a_proxy(pipeline_file: Write, 
     assert np.all((scores <= 0) & (scores >= -1))
     with pytest.raises(modyn.errors.NotFound, match="there is no checkpoint 'small-1/9'"):
         run(pipeline_file, {"uncertainty": {"budget": "25%", "proxy": "small-1/9"}}, name="lost")
+
+
+def test_check_warns_when_selecting_cannot_pay_off(pipeline_file: Write, stream: Workspace) -> None:
+    def lines(selector: dict) -> list[str]:
+        path = pipeline_file(("training:", f"selector: {json.dumps(selector)}\ntraining:"))
+        return list(check(modyn.Pipeline.load(path), stream))
+
+    costly = lines({"loss": {"budget": "90%", "at": "batch"}})
+    assert any(
+        line
+        == "warning: selecting cannot pay off: scoring and training on 90% of the candidates costs 1.23 of training on all "
+        "of them for 2 epochs"
+        for line in costly
+    )
+    assert not any("warning" in line for line in lines({"loss": {"budget": "50%", "at": "batch"}}))
