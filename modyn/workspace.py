@@ -2,10 +2,12 @@
 
 Several processes may use one workspace at once: SQLite in write-ahead mode (or PostgreSQL, by ``MODYN_CATALOG`` or the
 ``catalog`` argument) serialises what changes, and every file is written under a temporary name, synced and renamed.
+A workspace on a read-only disk can be read; what would change it is refused by the disk or by SQLite.
 """
 
 import os
 import re
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -46,12 +48,16 @@ class Workspace:
     def engine(self) -> sa.Engine:
         """The catalog's database. Raises ConfigError if the folder or the database cannot be used."""
         try:
-            for folder in (self.datasets, self.runs, self.models):
-                folder.mkdir(parents=True, exist_ok=True)
             engine = sa.create_engine(self.catalog_url)
-            if engine.dialect.name == "sqlite":
-                sa.event.listen(engine, "connect", _set_up_sqlite)
-                sa.event.listen(engine, "begin", _begin_immediately)
+            catalog = Path(engine.url.database or "").absolute()
+            if engine.dialect.name == "sqlite" and _is_read_only(catalog):
+                engine = sa.create_engine("sqlite://", creator=lambda: _open_read_only(catalog), poolclass=sa.NullPool)
+            else:
+                for folder in (self.datasets, self.runs, self.models):
+                    folder.mkdir(parents=True, exist_ok=True)
+                if engine.dialect.name == "sqlite":
+                    sa.event.listen(engine, "connect", _set_up_sqlite)
+                    sa.event.listen(engine, "begin", _begin_immediately)
             with engine.connect():
                 return engine
         except (OSError, sa.exc.SQLAlchemyError, ImportError) as error:
@@ -111,6 +117,26 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _is_read_only(catalog: Path) -> bool:
+    """Whether a SQLite file is there that cannot be written, or not beside it, where its log must lie."""
+    return catalog.is_file() and not (os.access(catalog, os.W_OK) and os.access(catalog.parent, os.W_OK))
+
+
+def _open_read_only(catalog: Path) -> sqlite3.Connection:
+    """A connection that only reads. Each is opened anew, as a folder that is read-only here may be written from elsewhere.
+
+    Without a log nobody has the file open, and SQLite may take it for unchanging: it could not make the log's index here.
+    """
+    immutable = "" if catalog.with_name(f"{catalog.name}-wal").exists() else "&immutable=1"
+    try:
+        connection = sqlite3.connect(f"{catalog.as_uri()}?mode=ro{immutable}", uri=True, check_same_thread=False)
+        connection.isolation_level = None
+        connection.execute("SELECT count(*) FROM sqlite_master")
+    except sqlite3.Error as error:
+        raise sqlite3.OperationalError(f"{catalog} is on a read-only disk and cannot be read: {error}") from error
+    return connection
 
 
 def _set_up_sqlite(connection: Any, _record: Any) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from modyn.datasets import Dataset
-from modyn.errors import Damaged, DataError
+from modyn.errors import ConfigError, Damaged, DataError
 from modyn.workspace import Workspace
 
 
@@ -134,3 +134,57 @@ def test_a_file_too_large_for_the_system_is_named_and_leaves_nothing(dataset):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert set(dataset.folder.glob("*.arrow")) == files
     assert dataset.num_samples == 300
+
+
+@contextmanager
+def read_only(folder, target):
+    """The folder seen through a read-only mount; skips the test where mounting is not allowed."""
+    target.mkdir()
+    done = subprocess.run(["mount", "--bind", str(folder), str(target)], capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(target)], check=True)
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(target)], check=True)
+
+
+def test_a_workspace_on_a_read_only_disk_is_opened_and_read(workspace, dataset, tmp_path):
+    workspace.engine.dispose()
+    with read_only(workspace.root, tmp_path / "seen"):
+        seen = Workspace(tmp_path / "seen")
+        again = Dataset.open(seen, "d")
+        assert Dataset.names(seen) == ["d"]
+        assert again.samples().keys.tolist() == list(range(300))
+        assert again.at(1).num_samples == 100
+        assert again.verify() == []
+        others_are_fine(again)
+        with pytest.raises(DataError, match="Read-only file system"):
+            again.append({"payload": np.zeros((1, 16), np.uint8), "blob": [b""]}, timestamps=[0])
+        with pytest.raises(DataError, match=r"catalog\.sqlite cannot be used: attempt to write a readonly database"):
+            again.delete([3])
+        seen.engine.dispose()
+
+
+def test_a_workspace_seen_through_a_read_only_mount_follows_its_writer(workspace, dataset, tmp_path):
+    with read_only(workspace.root, tmp_path / "seen"):
+        seen = Workspace(tmp_path / "seen")
+        again = Dataset.open(seen, "d")
+        assert again.num_samples == 300
+        dataset.delete([3])
+        dataset.append({"payload": np.zeros((1, 16), np.uint8), "blob": [b""]}, timestamps=[0])
+        assert (again.num_samples, again.end_key) == (300, 301)
+        seen.engine.dispose()
+
+
+def test_a_catalog_that_cannot_be_read_on_a_read_only_disk_is_named(workspace, dataset, tmp_path):
+    workspace.engine.dispose()
+    (workspace.root / "catalog.sqlite").write_bytes(b"no database" * 1000)
+    with (
+        read_only(workspace.root, tmp_path / "seen"),
+        pytest.raises(
+            ConfigError, match=r"seen/catalog\.sqlite is on a read-only disk and cannot be read: file is not"
+        ),
+    ):
+        Dataset.open(Workspace(tmp_path / "seen"), "d")
