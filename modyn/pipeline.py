@@ -10,7 +10,7 @@
 import copy
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -110,8 +110,7 @@ class Pipeline(Options):
         with _opened(workspace) as space:
             log = RunLog.create(space.runs, name or self.name)
             log.observers += observers
-            with log, _ending(log):
-                stations = Stations(self._fresh(), space, log)
+            with log, _ending(log), closing(Stations(self._fresh(), space, log)) as stations:
                 stations.begin()
                 _loop(stations)
             return Run(log)
@@ -164,11 +163,11 @@ class Pipeline(Options):
         with log:
             log.open(keep_until="round-finished")
             log.observers += observers
-            stations = Stations(pipeline._fresh(), space, log, version=started["dataset_version"])
-            state = stations.restore(list(log.events("round-finished")))
-            if state is not None:
-                stations.pipeline.trigger.load_state_dict(state)
-            yield log, stations
+            with closing(Stations(pipeline._fresh(), space, log, version=started["dataset_version"])) as stations:
+                state = stations.restore(list(log.events("round-finished")))
+                if state is not None:
+                    stations.pipeline.trigger.load_state_dict(state)
+                yield log, stations
 
     def _fresh(self) -> Self:
         """A copy whose trigger has seen nothing yet."""

@@ -248,8 +248,9 @@ class Run:
 
     @property
     def active_windows(self) -> Sequence[int]:
-        """The numbers of the windows in which the run has an active checkpoint."""
-        return [w for w, checkpoint in enumerate(self._composite_checkpoints()["active"]) if checkpoint is not None]
+        """The numbers of the windows in which the run has an active checkpoint; all of them if it never has one."""
+        active = self._composite_checkpoints()["active"]
+        return [w for w, checkpoint in enumerate(active) if checkpoint is not None] or list(range(len(self.windows)))
 
     def scores_over(self, windows: Iterable[int]) -> "pd.DataFrame":
         """``scores``, with the mean taken over these windows."""
@@ -316,9 +317,11 @@ class Run:
     def _headline(self) -> list[tuple[str, list[tuple[str, str]]]]:
         """Each model with the text of its mean scores."""
         found: dict[str, list[tuple[str, str]]] = defaultdict(list)
-        for row in self.scores.itertuples():
-            text = f"{row.mean:.3f}" if row.num_windows else "undefined"
-            found[str(row.model)].append((str(row.metric), text))
+        for row in self.scores.to_dict("records"):
+            text = f"{row['mean']:.3f}" if row["num_windows"] else "undefined"
+            if row["num_windows"] and row["num_undefined"]:
+                text += f" ({row['num_windows']} of {row['num_windows'] + row['num_undefined']} windows)"
+            found[str(row["model"])].append((str(row["metric"]), text))
         return list(found.items())
 
     def _of(self, kind: str) -> list[Event]:

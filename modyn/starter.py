@@ -1,6 +1,7 @@
 """A commented starter pipeline for a dataset: ``modyn init``."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,11 @@ import numpy as np
 from modyn.config import format_duration, parse
 from modyn.datasets import Dataset
 from modyn.errors import AlreadyExists, DataError
-from modyn.types import Samples
+from modyn.types import Array, Columns, Samples
 from modyn.workspace import Workspace
 
+SEEN = 10_000
+"""How many samples, the first ones, the parser's scales are read off at most; at most a tenth of all, where that is 100 or more."""
 _DAY, _HOUR, _MINUTE = 86_400 * 10**6, 3_600 * 10**6, 60 * 10**6
 
 _PIPELINE = """\
@@ -30,8 +33,8 @@ selector: {{all: {{history: all}}}}
 # HOW
 training:
   start: scratch                      # or latest: go on from the checkpoint before
-  epochs: 2
-  batch_size: 512
+  epochs: 5
+  batch_size: {batch_size}
   optimizer: {{adamw: {{lr: 1e-3}}}}
   loss: {loss}
 
@@ -44,22 +47,32 @@ seed: 0
 """
 
 _PARSER = '''\
-"""Turns samples of the dataset '{name}' into the model's input."""
+"""Turns samples of the dataset {name} into the model's input.
+
+Numbers are centred and scaled by what the first {seen:,} samples hold, so that nothing is known of later ones; a missing number becomes
+the mean. Of a text column the most frequent values are told apart.{left_out}
+"""
 
 import numpy as np
 import torch
 
-COLUMNS = {columns}
+# Column: (mean, standard deviation)
+NUMBERS = {numbers}
+
+# Column: the values that get an input each
+TEXTS = {texts}
 
 
 def features(columns):
     """A batch of columns (name to array) as one float32 tensor [samples, {inputs}]."""
-    rows = np.stack([columns[name] for name in COLUMNS], axis=1, dtype=np.float32, casting="unsafe")
+    parts = [((columns[name] - mean) / spread).reshape(-1, 1) for name, (mean, spread) in NUMBERS.items()]
+    parts += [columns[name][:, None] == np.array(values, dtype=object) for name, values in TEXTS.items()]
+    rows = np.concatenate(parts, axis=1, dtype=np.float32, casting="unsafe")
     return torch.from_numpy(np.nan_to_num(rows))
 '''
 
 _PAYLOAD_PARSER = '''\
-"""Turns samples of the dataset '{name}' into the model's input."""
+"""Turns samples of the dataset {name} into the model's input."""
 
 import numpy as np
 import torch
@@ -82,9 +95,8 @@ def write_starter(workspace: Workspace, name: str, folder: Path) -> list[Path]:
     samples = dataset.samples()
     if not len(samples):
         raise DataError(f"dataset '{name}' has no samples yet; add some with: modyn data add")
-    columns = [c for c, kind in dataset.column_types.items() if _is_number(kind)]
-    payload = dataset.reader().read(samples.keys[:1]).get("payload")
-    inputs = len(columns) or (payload.shape[1] if payload is not None and payload.ndim == 2 else 1)
+    seen = min(SEEN, max(100, len(samples) // 10), len(samples))
+    parser, inputs = _parser(name, dataset.reader().read(samples.keys[:seen]), seen)
     outputs, loss, metrics = _task(samples)
     pipeline = _PIPELINE.format(
         name=name,
@@ -92,10 +104,10 @@ def write_starter(workspace: Workspace, name: str, folder: Path) -> list[Path]:
         inputs=inputs,
         outputs=outputs,
         every=_interval(samples),
+        batch_size=32 if len(samples) < 20_000 else 512,
         loss=loss,
         metrics=metrics,
     )
-    parser = (_PARSER if columns else _PAYLOAD_PARSER).format(name=name, columns=_python_list(columns), inputs=inputs)
     files = {folder / f"{name}.yaml": pipeline, folder / f"{name}.py": parser}
     for path in files:
         if path.exists():
@@ -111,12 +123,49 @@ def _quoted(name: str) -> str:
     return name if parse(f"name: {name}").data["name"] == name else json.dumps(name)
 
 
-def _is_number(kind: str) -> bool:
-    return kind.startswith(("int", "uint", "float", "double", "halffloat", "bool"))
+def _parser(name: str, columns: Columns, seen: int) -> tuple[str, int]:
+    """A parser for the columns as Python text, and how many inputs it gives."""
+    numbers: dict[str, tuple[float, float]] = {}
+    texts: dict[str, list[str]] = {}
+    left_out: list[str] = []
+    for column, values in columns.items():
+        if values.ndim != 1 or column == "payload":
+            continue
+        if values.dtype.kind in "iu" and len(values) > 1 and (np.diff(values) > 0).all():
+            left_out.append(f"{column} (rises with every sample: an id?)")
+        elif values.dtype.kind in "iufb":
+            numbers[column] = _mean_and_spread(values)
+        elif values.dtype.kind in "OU":
+            found, counts = np.unique(values.astype(str), return_counts=True)
+            if len(found) > max(20, seen // 2):
+                left_out.append(f"{column} (nearly as many values as samples)")
+            else:
+                texts[column] = [str(found[i]) for i in np.argsort(-counts, kind="stable")[:20]]
+        else:
+            left_out.append(f"{column} ({values.dtype})")
+    if not numbers and not texts:
+        payload = columns.get("payload")
+        width = payload.shape[1] if payload is not None and payload.ndim == 2 else 1
+        return _PAYLOAD_PARSER.format(name=json.dumps(name)), width
+    inputs = len(numbers) + sum(len(values) for values in texts.values())
+    told = f"\nLeft out: {json.dumps(', '.join(left_out))[1:-1]}." if left_out else ""
+    text = _PARSER.format(
+        name=json.dumps(name), seen=seen, left_out=told, numbers=_literal(numbers), texts=_literal(texts), inputs=inputs
+    )
+    return text, inputs
 
 
-def _python_list(names: list[str]) -> str:
-    return "[\n" + "".join(f"    {json.dumps(name)},\n" for name in names) + "]"
+def _mean_and_spread(values: Array) -> tuple[float, float]:
+    known = values[np.isfinite(values)].astype(np.float64)
+    if not len(known):
+        return 0.0, 1.0
+    return float(f"{known.mean():.6g}"), float(f"{known.std():.6g}") or 1.0
+
+
+def _literal(options: Mapping[str, object]) -> str:
+    """A mapping of text to numbers and texts as Python source; JSON's strings and lists are Python's."""
+    lines = [f"    {json.dumps(name)}: {json.dumps(value)},\n" for name, value in options.items()]
+    return "{\n" + "".join(lines) + "}" if lines else "{}"
 
 
 def _task(samples: Samples) -> tuple[int, str, str]:

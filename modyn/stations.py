@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 STREAM_BATCH = 65_536
 """How many samples the trigger is shown at once. It changes nothing but speed."""
+MOST_CLASSES = 10_000
+"""Baselines guess with a row of class scores a sample; beyond so many classes that is not worth its memory."""
 
 
 class Stations:
@@ -91,6 +93,10 @@ class Stations:
         self._costs: dict[str, float] = {}
         self._fired_at = 0.0
 
+    def close(self) -> None:
+        """End the worker processes that training started."""
+        self.trainer.close()
+
     # What the journal says -------------------------------------------------------------------------------------------
 
     def begin(self, *, resumed: bool = False) -> None:
@@ -132,15 +138,13 @@ class Stations:
             return
         times = self.samples.timestamps
         low, high = (int(t) for t in np.quantile(times, [0.005, 0.995], method="nearest"))
-        for few, moment, gap in (
-            (times < low, int(times.min()), low - times.min()),
-            (times > high, int(times.max()), times.max() - high),
-        ):
-            if gap > max(high - low, 1) and few.any():
+        reach = max(high - low, 1)
+        for far, moment in ((times < low - reach, times.min()), (times > high + reach, times.max())):
+            if far.any():
                 self.log.append(
                     "warning",
-                    message=f"{int(few.sum())} of {len(times):,} samples lie far from all others in time, the furthest at "
-                    f"{to_datetime(moment):%Y-%m-%d %H:%M}: are their clocks right?",
+                    message=f"{int(far.sum())} of {len(times):,} samples lie far from all others in time, the furthest at "
+                    f"{to_datetime(int(moment)):%Y-%m-%d %H:%M}: are their clocks right?",
                 )
 
     def _metric_docs(self) -> list[dict[str, Any]]:
@@ -408,22 +412,18 @@ class Stations:
     def _score_baselines(self) -> None:
         assert self.evaluator is not None
         known = {event["baseline"] for event in self.log.events("evaluated")}
-        for name, scores in self.evaluator.baselines(self._num_classes()):
+        num_classes = self.evaluator.num_classes()
+        if num_classes is not None and num_classes > MOST_CLASSES:
+            self.log.append(
+                "warning",
+                message=f"no baselines: the labels reach {num_classes - 1:,}, more than {MOST_CLASSES:,} classes",
+            )
+            return
+        for name, scores in self.evaluator.baselines(num_classes):
             if name in known:
                 continue
             rows = [asdict(score) for score in scores]
             self.log.append("evaluated", checkpoint=None, baseline=name, num_samples=len(self.samples), scores=rows)
-
-    def _num_classes(self) -> int | None:
-        labels = self.samples.labels
-        assert self.evaluator is not None
-        assert labels is not None
-        if (
-            any(metric.needs == "values" for metric in self.evaluator.metrics.values())
-            or labels.dtype.kind not in "iub"
-        ):
-            return None
-        return max(2, int(labels.max()) + 1)
 
     def _composite(self) -> dict[str, Int64s]:
         assert self.evaluator is not None

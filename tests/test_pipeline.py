@@ -1,9 +1,11 @@
+import gc
 import hashlib
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +57,7 @@ def test_each_checkpoint_knows_its_lineage(pipeline_file: Write, stream: Workspa
     kept = list(ModelStore(stream).checkpoints(run.id))
     assert [c.parent for c in kept] == [None, *(f"{run.id}/{n}" for n in range(4))]
     assert [c.dataset_version for c in kept] == [Dataset.open(stream, "drifting").version] * 5
-    assert all(a.data_until < b.data_until for a, b in zip(kept[:-1], kept[1:], strict=True))
+    assert all(a.data_until < b.data_until for a, b in pairwise(kept))
     assert set(ModelStore(stream).weights(kept[0].id))
 
 
@@ -306,3 +308,107 @@ def test_runs_in_two_processes_at_once_do_not_disturb_each_other(pipeline_file: 
     both = [subprocess.Popen([sys.executable, "-c", code, str(pipeline_file())], env=os.environ) for _ in range(2)]
     assert [process.wait(timeout=120) for process in both] == [0, 0]
     assert weights_of(stream, "drifting-1") == weights_of(stream, "drifting-2")
+
+
+def test_a_run_whose_users_code_has_changed_does_not_go_on(
+    pipeline_file: Write, stream: Workspace, tmp_path: Path
+) -> None:
+    def stop(event: Event) -> None:
+        if event.kind == "trained" and event.round == 1:
+            raise Stop
+
+    with pytest.raises(Stop):
+        modyn.Pipeline.load(pipeline_file()).run(observers=[stop])
+    parsers = tmp_path / "parsers.py"
+    kept = parsers.read_text()
+    parsers.write_text(kept + "\n")
+    with pytest.raises(RunError, match=r"parsers\.py has changed since it began\. Restore it from .*code/parsers\.py"):
+        modyn.Pipeline.resume("drifting")
+    parsers.unlink()
+    with pytest.raises(RunError, match=r"parsers\.py is gone since it began"):
+        modyn.Pipeline.resume("drifting")
+    parsers.write_text(kept)
+    assert modyn.Pipeline.resume("drifting").status == "finished"
+
+
+def test_a_run_that_never_began_leaves_nothing_behind(pipeline_file: Write, stream: Workspace) -> None:
+    first = modyn.Pipeline.load(pipeline_file()).run()
+    for replaced in (("dataset: drifting", "dataset: nowhere"), ("features", "nothing")):
+        with pytest.raises(ModynError):
+            modyn.Pipeline.load(pipeline_file(replaced)).run()
+    assert RunLog.find(stream.runs, "drifting").run_id == first.id
+    assert [p.name for p in stream.runs.iterdir()] == [first.id]
+
+
+def test_the_id_of_a_removed_run_is_not_given_again(pipeline_file: Write, stream: Workspace) -> None:
+    path = pipeline_file(("{every: {samples: 200}}", "never"))
+    ids = [modyn.Pipeline.load(path).run().id for _ in range(2)]
+    RunLog.find(stream.runs, ids[-1]).remove()
+    assert modyn.Pipeline.load(path).run().id == "drifting-3"
+
+
+@pytest.mark.parametrize(
+    ("labels", "got"),
+    [
+        (np.array([-1, 1]), "from -1 to 1"),
+        (np.array([0.5, 1.0]), "from 0.5 to 1"),
+        (np.ones((2, 2), np.int64), "2 columns"),
+    ],
+)
+def test_labels_that_are_no_classes_are_told_before_any_training(
+    pipeline_file: Write, workspace: Workspace, labels: np.ndarray, got: str
+) -> None:
+    columns = {"a": np.ones(400, np.float32), "b": np.ones(400, np.float32), "serial": np.arange(400)}
+    whole = np.tile(labels, (200, 1) if labels.ndim == 2 else 200)
+    Dataset.create(workspace, "odd").append(columns, timestamps=np.arange(400) * 10**9, labels=whole)
+    with pytest.raises(ModynError) as caught:
+        modyn.Pipeline.load(pipeline_file(("dataset: drifting", "dataset: odd"))).run()
+    assert f"roc-auc needs whole-number class labels >= 0, one a sample; the dataset's are {got}" in str(caught.value)
+
+
+def test_classes_without_number_are_run_without_baselines(pipeline_file: Write, workspace: Workspace) -> None:
+    columns = {"a": np.ones(400, np.float32), "b": np.ones(400, np.float32), "serial": np.arange(400)}
+    Dataset.create(workspace, "many").append(
+        columns, timestamps=np.arange(400) * 10**9, labels=np.arange(400) + 5_000_000
+    )
+    run = modyn.Pipeline.load(
+        pipeline_file(("dataset: drifting", "dataset: many"), ("{every: {samples: 200}}", "never"))
+    ).run()
+    assert run.warnings["message"].tolist() == ["no baselines: the labels reach 5,000,399, more than 10,000 classes"]
+
+
+def test_a_stopped_run_is_scored_on_command_and_still_goes_on(pipeline_file: Write, stream: Workspace) -> None:
+    path = pipeline_file(("metrics:", "when: after-run, metrics:"))
+    whole = modyn.Pipeline.load(path).run(name="whole")
+
+    def stop(event: Event) -> None:
+        if event.kind == "trained" and event.round == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        modyn.Pipeline.load(path).run(name="cut", observers=[stop])
+    assert modyn.Run(RunLog.find(stream.runs, "cut")).evaluations["checkpoint"].isna().all()
+    scored = modyn.Pipeline.evaluate("cut")
+    assert scored.status == "stopped"
+    assert scored.evaluations["checkpoint"].nunique() == 2
+    again = modyn.Pipeline.resume("cut")
+    np.testing.assert_array_equal(again.evaluations["value"], whole.evaluations["value"])
+
+
+def test_a_sample_with_a_clock_far_off_is_warned_of(pipeline_file: Write, stream: Workspace) -> None:
+    columns = {"a": np.ones(1, np.float32), "b": np.ones(1, np.float32), "serial": np.arange(1)}
+    far = np.array([10 * 365 * 86_400 * 10**6])
+    Dataset.open(stream, "drifting").append(columns, timestamps=far, labels=np.ones(1, np.int64))
+    run = modyn.Pipeline.load(pipeline_file(), ["evaluation.windows.slices.every=1y"]).run()
+    assert "1 of 1,001 samples lie far from all others in time" in run.warnings["message"].item()
+
+
+def test_a_workspace_given_by_its_path_is_closed_again(pipeline_file: Write, stream: Workspace) -> None:
+    path = pipeline_file(("{every: {samples: 200}}", "never"))
+    modyn.Pipeline.load(path).run(stream.root)
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        modyn.Pipeline.load(path).run(stream.root)
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) <= before

@@ -55,6 +55,7 @@ def _options(
 def main() -> None:
     """Run the command line; exit with 0, 2 after an error of the user's, 130 after ctrl-C or SIGTERM."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.argv[1:] = _common_options_first(sys.argv[1:])
     try:
         code: Any = app(standalone_mode=False)
     except typer.Abort:
@@ -73,6 +74,18 @@ def main() -> None:
     except Exception as error:
         _unexpected(error)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _common_options_first(arguments: list[str]) -> list[str]:
+    """``--workspace`` and ``--traceback`` belong to every command; let them stand after its name as well."""
+    first: list[str] = []
+    rest = list(arguments)
+    for place in reversed(range(len(rest))):
+        if rest[place] == "--traceback" or rest[place].startswith("--workspace="):
+            first.insert(0, rest.pop(place))
+        elif rest[place] == "--workspace" and place + 1 < len(rest):
+            first = [rest.pop(place), rest.pop(place), *first]
+    return [*first, *rest]
 
 
 def _unexpected(error: Exception) -> None:

@@ -29,20 +29,31 @@ def run(
 ) -> None:
     """Run pipelines: replay their datasets, train when their triggers say so, score every checkpoint."""
     from modyn.cli.progress import Progress
-    from modyn.cli.runs import write_report
+    from modyn.cli.runs import check_writable, write_report
     from modyn.pipeline import Pipeline
 
     if name is not None and len(file) > 1:
         raise ConfigError("--name names one run; it cannot be given with several pipeline files")
     pipelines = [Pipeline.load(path, settings or []) for path in file]
     console, workspace, done = make_console(), Workspace(), []
-    with Progress(console, [name or pipeline.name for pipeline in pipelines], hidden=quiet) as progress:
-        for number, pipeline in enumerate(pipelines):
-            done.append(pipeline.run(workspace, name=name, observers=[progress.observe(number)]))
-    if len(done) == 1:
-        console.print(repr(done[0]), highlight=False, markup=False)
-    if len(done) > 1 or report is not None:
-        write_report(done, report or workspace.root / "report.html", console)
+    if report is not None:
+        check_writable(report)
+    progress = Progress(console, [name or pipeline.name for pipeline in pipelines], hidden=quiet)
+    try:
+        with progress:
+            for number, pipeline in enumerate(pipelines):
+                done.append(pipeline.run(workspace, name=name, observers=[progress.observe(number)]))
+    except BaseException:
+        if progress.unfinished is not None:
+            console.print(
+                f"what it had finished is kept; go on with: modyn resume {progress.unfinished}", highlight=False
+            )
+        raise
+    finally:
+        if len(done) == 1:
+            console.print(repr(done[0]), highlight=False, markup=False)
+        if len(done) > 1 or (done and report is not None):
+            write_report(done, report or workspace.root / "report.html", console)
 
 
 def check(

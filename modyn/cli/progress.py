@@ -89,6 +89,12 @@ class Progress:
     ) -> None:
         self._live.stop()
 
+    @property
+    def unfinished(self) -> str | None:
+        """The run that was begun and has not finished, if there is one."""
+        begun = [row for row in self._rows if row.started is not None and row.doing != "finished"]
+        return begun[-1].name if begun else None
+
     def observe(self, number: int) -> Observer:
         """The observer that fills a row."""
         row = self._rows[number]

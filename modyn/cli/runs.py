@@ -1,6 +1,6 @@
 """``modyn runs ...``, ``modyn report`` and ``modyn resume``: what was run."""
 
-import shutil
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from modyn.cli.console import make_console
-from modyn.errors import ConfigError, RunError
+from modyn.errors import ConfigError, Damaged
+from modyn.models.store import ModelStore
 from modyn.run import Run
 from modyn.runlog import RunLog
 from modyn.workspace import Workspace
@@ -22,6 +23,7 @@ def add_to(parent: typer.Typer) -> None:
     """Add the commands of this file that stand at the top level."""
     parent.command("report")(report)
     parent.command("resume")(resume)
+    parent.command("evaluate")(evaluate)
 
 
 @app.command("ls")
@@ -30,19 +32,30 @@ def ls() -> None:
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in ("run", "status", "started (UTC)", "dataset", "trigger", "selector", "rounds"):
         table.add_column(column, header_style="dim")
-    logs = [RunLog(path.parent) for path in Workspace().runs.glob("*/events.jsonl")]
-    rows = []
-    for log in logs:
-        started = next(log.events("run-started"), None)
-        if started is None:
-            continue
-        num_rounds = sum(1 for _ in log.events("round-finished"))
-        when = datetime.fromtimestamp(started.at / 1e6, UTC)
-        names = (started["dataset"], started["trigger"], started["selector"])
-        rows.append((when, (log.run_id, log.status, f"{when:%Y-%m-%d %H:%M:%S}", *names, str(num_rounds))))
-    for _, row in sorted(rows, reverse=True):
+    rows = [_row(RunLog(path.parent)) for path in Workspace().runs.glob("*/events.jsonl")]
+    for row in sorted(rows, key=lambda row: row[2], reverse=True):
         table.add_row(*row)
     make_console().print(table if rows else "There are no runs yet; start one with: modyn run FILE")
+
+
+def _row(log: RunLog) -> tuple[str, ...]:
+    try:
+        started = next(log.events("run-started"), None)
+        if started is None:
+            return log.run_id, log.status, "", "", "", "", ""
+        when = f"{datetime.fromtimestamp(started.at / 1e6, UTC):%Y-%m-%d %H:%M:%S}"
+        num_rounds = sum(1 for _ in log.events("round-finished"))
+        return (
+            log.run_id,
+            log.status,
+            when,
+            started["dataset"],
+            started["trigger"],
+            started["selector"],
+            str(num_rounds),
+        )
+    except Damaged:
+        return log.run_id, "damaged", "", "", "", "", ""
 
 
 @app.command("show")
@@ -92,13 +105,11 @@ def rm(
     for log, name in zip(logs, run, strict=True):
         if log.run_id != name:
             raise ConfigError(f"'{name}' is a name, not a run's id; the latest run of that name is {log.run_id}")
-        if log.status == "running":
-            raise RunError(f"run {log.run_id} is running; stop it first")
     if not yes:
         typer.confirm(f"Remove {', '.join(log.run_id for log in logs)} with all checkpoints?", abort=True)
     for log in logs:
-        shutil.rmtree(workspace.models / log.run_id, ignore_errors=True)
-        shutil.rmtree(log.folder)
+        log.remove()
+        ModelStore(workspace).remove(log.run_id)
         print(f"removed {log.run_id}")
 
 
@@ -119,6 +130,15 @@ def report(
     )
 
 
+def check_writable(path: Path) -> None:
+    """Raise ConfigError if no file can be written there: better before a training than after it."""
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise ConfigError(f"the report cannot be written to {path}: there is no folder {folder}")
+    if not os.access(path if path.exists() else folder, os.W_OK) or path.is_dir():
+        raise ConfigError(f"the report cannot be written to {path}: it is not writable")
+
+
 def write_report(runs: list[Run], path: Path, console: Console) -> None:
     """Print the comparison of runs, write their report and print its path."""
     from modyn.reports.compare import compare
@@ -128,6 +148,15 @@ def write_report(runs: list[Run], path: Path, console: Console) -> None:
     console.print()
     console.print(comparison_table(compare(runs)))
     console.print(f"\nReport: {write_html(runs, path).absolute()}", soft_wrap=True, highlight=False)
+
+
+def evaluate(
+    run: Annotated[str, typer.Argument(help="A run's id, or its name for the latest of that name.")],
+) -> None:
+    """Score the checkpoints of a stopped or failed run whose pipeline leaves scoring to the end of the run."""
+    from modyn.pipeline import Pipeline
+
+    make_console().print(repr(Pipeline.evaluate(run)), highlight=False, markup=False)
 
 
 def resume(

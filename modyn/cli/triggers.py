@@ -9,7 +9,7 @@ from rich.table import Table
 
 from modyn.cli.console import make_console
 from modyn.cli.settings import Settings
-from modyn.errors import NotFound
+from modyn.errors import NotFound, RunError
 from modyn.runlog import RunLog
 from modyn.types import to_datetime
 from modyn.workspace import Workspace
@@ -91,5 +91,9 @@ def fire(
     from modyn.triggers.manual import request_training
 
     log = RunLog.find(Workspace().runs, run)
+    started = next(log.events("run-started"), None)
+    if log.status == "finished" or started is None or "'manual'" not in repr(started["pipeline"]["trigger"]):
+        why = "is finished" if log.status == "finished" else "has no manual trigger"
+        raise RunError(f"run {log.run_id} {why}: asking it to train would do nothing")
     asked = request_training(log.folder, at=time.time_ns() // 1000, by=by)
     print(f"asked {log.run_id} to train; it has been asked {asked} {'time' if asked == 1 else 'times'}")

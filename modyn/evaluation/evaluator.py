@@ -1,5 +1,6 @@
 """Scores checkpoints on windows: each (checkpoint, sample) is predicted once, however many windows overlap."""
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,6 +51,50 @@ class Evaluator:
             {"start": w.start, "end": w.end, "num_samples": int(end - start)}
             for w, (start, end) in zip(self.windows, self._rows, strict=True)
         ]
+
+    def num_classes(self) -> int | None:
+        """How many classes the labels have; None if a metric takes them as real values.
+
+        Raises EvaluationError if a metric needs class labels and these are not whole numbers >= 0, one a sample.
+        """
+        labels = self.samples.labels
+        assert labels is not None
+        needy = [name for name, metric in self.metrics.items() if metric.needs != "values"]
+        if not needy:
+            return None
+        if labels.ndim != 1 or (
+            len(labels) and (labels.min() < 0 or not np.array_equal(labels.astype(np.int64), labels))
+        ):
+            got = f"{labels.shape[1]} columns" if labels.ndim != 1 else f"from {labels.min():g} to {labels.max():g}"
+            raise EvaluationError(
+                f"{needy[0]} needs whole-number class labels >= 0, one a sample; the dataset's are {got}"
+            )
+        return None if len(needy) < len(self.metrics) else max(2, int(labels.max()) + 1)
+
+    def check(self, keys: Int64s, outputs: Array) -> None:
+        """Try every metric on ``outputs`` of ``keys``, and every label against the number of outputs.
+
+        Raises EvaluationError saying what does not fit.
+        """
+        num_classes, width = self.num_classes(), outputs.shape[1] if outputs.ndim == 2 else 1
+        if num_classes is not None and num_classes > max(2, width):
+            assert self.samples.labels is not None
+            first = self.samples.keys[int(self.samples.labels.argmax())]
+            raise EvaluationError(
+                f"sample {first} has label {num_classes - 1}, and the model gives {width} classes only"
+            )
+        if not np.isfinite(outputs).all():
+            bad = keys[~np.isfinite(outputs.reshape(len(outputs), -1)).all(axis=1)]
+            raise EvaluationError(
+                f"the model's outputs of {len(bad)} of {len(keys)} samples are not finite (first: sample {bad[0]}): look for missing or "
+                "huge values in what the parser gives"
+            )
+        assert self.samples.labels is not None
+        order = np.argsort(self.samples.keys)
+        labels = self.samples.labels[order[np.searchsorted(self.samples.keys, keys, sorter=order)]]
+        for name, metric in self.metrics.items():
+            with contextlib.suppress(Undefined):
+                self._value(name, metric, labels, outputs)
 
     def score(self, predict: Predict, windows: Sequence[int] | None = None) -> tuple[list[Score], int]:
         """The scores of a predictor on some windows (None = all), and how many samples it predicted.
@@ -102,19 +147,24 @@ class Evaluator:
             bad = int((~np.isfinite(outputs.reshape(len(outputs), -1)).all(axis=1)).sum())
             return Score(window, name, None, f"the outputs of {bad} of {len(outputs)} samples are not finite")
         try:
-            value = metric.score(labels, outputs)
+            value = self._value(name, metric, labels, outputs)
         except Undefined as reason:
             return Score(window, name, None, str(reason))
         except EvaluationError as error:
-            raise EvaluationError(f"{name} on window {self.windows[window]}: {error}") from error
+            raise EvaluationError(f"window {self.windows[window]}: {error}") from error
+        return Score(window, name, value) if np.isfinite(value) else Score(window, name, None, f"came out as {value}")
+
+    @staticmethod
+    def _value(name: str, metric: Metric, labels: Array, outputs: Array) -> float:
+        try:
+            return float(metric.score(labels, outputs))
+        except Undefined:
+            raise
+        except EvaluationError as error:
+            raise EvaluationError(f"{name}: {error}") from error
         except Exception as error:
-            where = f"{name} on window {self.windows[window]} ({len(labels)} samples, outputs {list(outputs.shape)})"
-            raise EvaluationError(f"{where} failed: {type(error).__name__}: {error}") from error
-        return (
-            Score(window, name, float(value))
-            if np.isfinite(value)
-            else Score(window, name, None, f"came out as {value}")
-        )
+            shape = f"{len(labels)} samples, outputs {list(outputs.shape)}"
+            raise EvaluationError(f"{name} failed on {shape}: {type(error).__name__}: {error}") from error
 
 
 def metric_names(metrics: Sequence[Metric]) -> dict[str, Metric]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from modyn.errors import BadSample, ConfigError, DataError, ModynError
+from modyn.errors import BadSample, ConfigError, DataError, ModynError, did_you_mean
 from modyn.policy import Importable, Options
 from modyn.types import Columns, Int64s
 
@@ -112,9 +112,9 @@ class Parser:
             else:
                 break
         if high - low == 1 and (alone := _fails(function, columns, low, high)) is not None:
-            return BadSample(f"sample {keys[low]}: {_what(self.name, alone)}")
+            return BadSample(f"sample {keys[low]}: {_what(self.name, alone, columns)}")
         stretch = f"{high - low} samples, among them {keys[low]} and {keys[high - 1]}"
-        return DataError(f"{stretch}: {_what(self.name, error)}")
+        return DataError(f"{stretch}: {_what(self.name, error, columns)}")
 
 
 def _fails(function: Callable[..., Any], columns: Columns, low: int, high: int) -> Exception | None:
@@ -155,7 +155,7 @@ def _parse_each(function: Callable[..., Any], columns: Columns, keys: Int64s, na
     except Exception as error:
         if isinstance(error, WrongShape):
             given = given[: next(row for row, inputs in enumerate(given) if _is_wrong(inputs))]
-        raise BadSample(f"sample {keys[len(given)]}: {_what(name, error)}") from error
+        raise BadSample(f"sample {keys[len(given)]}: {_what(name, error, columns)}") from error
     try:
         return stack(parsed)
     except (RuntimeError, TypeError, KeyError, ValueError):
@@ -186,13 +186,16 @@ def _is_wrong(inputs: Any) -> bool:
     return False
 
 
-def _what(name: str, error: Exception) -> str:
+def _what(name: str, error: Exception, columns: Columns) -> str:
     """The parser's failure in one line, with the line of user code that raised."""
     if isinstance(error, WrongShape):
         return f"parser {name} {error}"
     frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).parent != Path(__file__).parent]
     place = f" ({Path(frames[0].filename).name}, line {frames[0].lineno}: {frames[0].line})" if frames else ""
-    return f"parser {name} raised {type(error).__name__}: {error}{place}"
+    message = " ".join(str(error).split())
+    if isinstance(error, KeyError) and error.args and str(error.args[0]) not in columns:
+        message += f": no such column. {did_you_mean(str(error.args[0]), columns)}"
+    return f"parser {name} raised {type(error).__name__}: {message}{place}"
 
 
 def columns_nbytes(columns: Columns) -> int:

@@ -197,3 +197,76 @@ def test_the_version_is_printed(modyn: Modyn) -> None:
     code, out, _ = modyn("--version")
     assert code == 0
     assert out.startswith("modyn 0.")
+
+
+def test_a_damaged_journal_is_listed_as_such_and_can_be_removed(
+    modyn: Modyn, pipeline_file: Write, stream: Workspace
+) -> None:
+    path = pipeline_file(("{every: {samples: 200}}", "never"))
+    modyn("run", path, "-q"), modyn("run", path, "-q")
+    journal = stream.runs / "drifting-1" / "events.jsonl"
+    journal.write_bytes(b"[1]\n" + journal.read_bytes())
+    code, out, _ = modyn("runs", "ls")
+    assert code == 0
+    assert "damaged" in out
+    assert "drifting-2" in out
+    code, _, err = modyn("runs", "show", "drifting-1")
+    assert code == 2
+    assert "does not begin an event" in err
+    assert modyn("runs", "rm", "drifting-1", "-y")[0] == 0
+
+
+@pytest.mark.parametrize("path", ["nowhere/deep/r.html", "folder"])
+def test_a_report_that_cannot_be_written_is_told_before_any_training(
+    modyn: Modyn, pipeline_file: Write, stream: Workspace, tmp_path: Path, path: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    code, _, err = modyn("run", pipeline_file(), "--report", tmp_path / path)
+    assert code == 2
+    assert "the report cannot be written" in err
+    assert not list(stream.runs.glob("*/events.jsonl"))
+
+
+def test_the_workspace_can_be_named_after_the_command(modyn: Modyn, workspace: Workspace, tmp_path: Path) -> None:
+    code, out, _ = modyn("runs", "ls", "--workspace", tmp_path / "other")
+    assert (code, "There are no runs yet" in out) == (0, True)
+    assert os.environ["MODYN_WORKSPACE"] == str(tmp_path / "other")
+
+
+def test_what_finished_before_a_failure_is_shown(modyn: Modyn, pipeline_file: Write, stream: Workspace) -> None:
+    first = pipeline_file()
+    second = pipeline_file(("name: drifting", "name: bad"), ("features", "explosive"), name="bad.yaml")
+    code, out, err = modyn("run", first, second)
+    assert code == 2
+    assert "drifting-1 (drifting): finished, 5 rounds" in out
+    assert "what it had finished is kept; go on with: modyn resume bad-1" in out
+    assert "the loss is" in err
+
+
+def test_only_a_run_that_waits_to_be_asked_is_asked_to_train(
+    modyn: Modyn, pipeline_file: Write, stream: Workspace
+) -> None:
+    modyn("run", pipeline_file(), "-q")
+    code, _, err = modyn("triggers", "fire", "drifting")
+    assert code == 2
+    assert "run drifting-1 is finished: asking it to train would do nothing" in err
+
+
+def test_a_trigger_is_simulated_and_explained(modyn: Modyn, pipeline_file: Write, stream: Workspace) -> None:
+    path = pipeline_file()
+    code, out, _ = modyn("simulate", path)
+    assert code == 0
+    assert "5 firings over 1,000 samples" in out
+    modyn("run", path, "-q")
+    code, out, _ = modyn("triggers", "explain", "drifting", "2")
+    assert code == 0
+    assert "drifting-1, round 2: 200 new samples, trigger every" in out
+    assert modyn("triggers", "explain", "drifting", "9")[0] == 2
+
+
+def test_a_parser_that_names_no_column_is_told_the_nearest(modyn: Modyn, pipeline_file: Write, tmp_path: Path) -> None:
+    path = pipeline_file()
+    (tmp_path / "parsers.py").write_text("def features(columns):\n    return columns['serail']\n")
+    code, _, err = modyn("check", path)
+    assert code == 2
+    assert "no such column. Did you mean 'serial'?" in err

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from modyn import policy
-from modyn.errors import EvaluationError
+from modyn.errors import ConfigError, EvaluationError
 from modyn.evaluation import baselines, composite
 from modyn.evaluation.evaluator import Evaluator
 from modyn.evaluation.metrics import Metric, Undefined
@@ -108,7 +108,7 @@ def test_class_metrics_agree_with_scikit_learn(name: str, classes: int) -> None:
     outputs = rng.dirichlet(np.ones(classes), 300).astype(np.float32)
     oracle = {
         "accuracy": lambda: sk.accuracy_score(labels, outputs.argmax(1)),
-        "f1": lambda: sk.f1_score(labels, outputs.argmax(1), average="macro"),
+        "f1": lambda: sk.f1_score(labels, outputs.argmax(1), average="macro", zero_division=0),
         "roc-auc": lambda: sk.roc_auc_score(
             labels, outputs[:, 1] if classes == 2 else outputs / outputs.sum(1)[:, None], multi_class="ovr"
         ),
@@ -144,3 +144,30 @@ def test_labels_that_do_not_fit_the_outputs_are_told() -> None:
         accuracy.score(np.array([0.5]), np.ones((1, 2)))
     with pytest.raises(Undefined):
         policy.build(Metric, "roc-auc").score(np.array([1, 1]), np.ones((2, 2)))
+
+
+@pytest.mark.parametrize("present", [[1], [0, 3, 7]])
+def test_f1_leaves_out_classes_that_are_neither_present_nor_predicted(present: list[int]) -> None:
+    labels = np.array(present * 5)
+    assert policy.build(Metric, "f1").score(labels, np.eye(10)[labels]) == 1.0
+
+
+def test_more_windows_than_anybody_can_look_at_are_refused() -> None:
+    with pytest.raises(ConfigError, match="every 1us makes 1,000,000 windows over 1s; at most 100,000 are allowed"):
+        evaluation({"slices": {"every": "1us"}}).windows.lay_out(0, 10**6 - 1)
+
+
+def test_zoned_and_plain_times_can_stand_side_by_side() -> None:
+    given_ = evaluation(
+        {"static": {"intervals": [["2013-02-01T00:00:00Z", "2013-03-01"], ["2013-01-01", "2013-02-01"]]}}
+    )
+    assert [w.start < w.end for w in given_.windows.lay_out(0, 1)] == [True, True]
+
+
+def test_a_check_finds_the_label_that_no_output_stands_for() -> None:
+    given_ = Samples(np.arange(5) + 10, np.arange(5), np.array([0, 1, 0, 2, 1]))
+    evaluator = Evaluator(evaluation({"slices": {"every": "1s"}}), given_)
+    with pytest.raises(EvaluationError, match="sample 13 has label 2, and the model gives 2 classes only"):
+        evaluator.check(given_.keys, np.ones((5, 2)))
+    with pytest.raises(EvaluationError, match="outputs of 1 of 5 samples are not finite"):
+        evaluator.check(given_.keys, np.where(np.arange(5)[:, None] == 2, np.nan, np.ones((5, 3))))
