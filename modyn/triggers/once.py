@@ -1,6 +1,7 @@
 """Train once, and never again."""
 
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from typing import Any
 
 from pydantic import Field, PositiveInt, PrivateAttr, model_validator
@@ -29,7 +30,8 @@ class Once(Trigger):
     def _one(self) -> "Once":
         if (self.samples is None) == (self.interval is None):
             raise ValueError("needs exactly one of samples and interval")
-        self._first = Every(samples=self.samples, interval=self.interval)
+        interval = None if self.interval is None else timedelta(microseconds=self.interval)
+        self._first = Every.model_validate({"samples": self.samples, "interval": interval})
         return self
 
     def update(self, batch: Samples) -> Iterator[int]:

@@ -18,5 +18,5 @@ Rhythm = Annotated[Every, BeforeValidator(_written)]
 
 
 def fresh(rhythm: Every) -> Every:
-    """The same rhythm from its start."""
-    return Every(samples=rhythm.samples, interval=rhythm.interval, start=rhythm.start)
+    """The same rhythm, counting for itself."""
+    return rhythm.model_copy()

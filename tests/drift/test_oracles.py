@@ -143,7 +143,7 @@ def test_linear_and_fourier_forms_agree_with_the_quadratic_one():
 
 
 def test_the_median_heuristic_is_the_median_of_the_pairs_and_survives_equal_rows():
-    left, right = LEFT[:150], RIGHT[:150]
+    left, right = LEFT[:100], RIGHT[:100]
     pooled = np.concatenate([left, right])[:, None]
     pairs = np.abs(pooled - pooled.T)[np.triu_indices(len(pooled), 1)]
     assert median_distance(left[:, None], right[:, None]) == pytest.approx(np.median(pairs))
