@@ -10,6 +10,7 @@ import mmap
 import os
 import queue
 import threading
+import weakref
 from collections.abc import Sequence
 
 import numpy as np
@@ -42,6 +43,8 @@ class Announcer:
         arguments = (self._queue, self._skip, state, columns)
         self._thread = threading.Thread(target=_serve, args=arguments, name=f"announce {state.name}", daemon=True)
         self._thread.start()
+        # Also run when the interpreter ends: a thread that it would kill instead takes the process down with it.
+        weakref.finalize(self, _end, self._queue, self._thread)
 
     def is_mine(self) -> bool:
         """Whether this process made it; a thread does not survive a fork."""
@@ -51,9 +54,6 @@ class Announcer:
         """Queue keys to be announced; returns at once."""
         if not self._skip.should_skip():
             self._queue.put(keys)
-
-    def __del__(self) -> None:
-        self._queue.put(None)
 
 
 class Backoff:
@@ -83,6 +83,12 @@ class Backoff:
             return False
         self._left -= 1
         return True
+
+
+def _end(announcements: "queue.SimpleQueue[Int64s | None]", thread: threading.Thread) -> None:
+    announcements.put(None)
+    if thread is not threading.current_thread():
+        thread.join(5)
 
 
 def _serve(
