@@ -1,6 +1,7 @@
 """How fast the loader makes tensors of a shuffled selection, beside what a user would write by hand.
 
-2M records of 160 bytes, a random half of them, shuffled, batches of 4,096; then per-sample parsers on the records and on 12 KB images.
+2M records of 160 bytes, a random half of them, shuffled, batches of 4,096; then per-sample parsers on the records and on 12 KB images
+in batches of 256.
 Run: python benchmarks/loader.py [--records 2000000]
 """
 
@@ -28,6 +29,7 @@ from modyn.types import Columns, Reader, Selection
 from modyn.workspace import Workspace
 
 BATCH = 4096
+IMAGE_BATCH = 256
 
 
 def parse_batch(columns: Columns) -> tuple[torch.Tensor, torch.Tensor]:
@@ -93,15 +95,17 @@ class Batched(MapStyle):  # type: ignore[type-arg]
         return dense, categories, torch.from_numpy(raw[:, :4].view(np.int32)[:, 0])
 
 
-def ours(reader: Reader, parser: Parser, keys: np.ndarray, workers: int | None) -> Callable[[], float]:
+def ours(
+    reader: Reader, parser: Parser, keys: np.ndarray, workers: int | None, batch: int = BATCH
+) -> Callable[[], float]:
     loader = Loader(reader, Recipe(parser), num_workers=workers)
-    plan = Plan(batch_size=BATCH, seed=1, shuffle_window=None)
+    plan = Plan(batch_size=batch, seed=1, shuffle_window=None)
     return lambda: rate_of(lambda: loader.batches(Selection(keys), plan), len(keys))
 
 
 def theirs(dataset: MapStyle, num_samples: int, workers: int) -> Callable[[], float]:  # type: ignore[type-arg]
     def run() -> float:
-        batch = None if isinstance(dataset, Batched) else BATCH
+        batch = None if isinstance(dataset, Batched) else IMAGE_BATCH if isinstance(dataset, PerImage) else BATCH
         loader = DataLoader(dataset, batch_size=batch, shuffle=batch is not None, num_workers=workers)
         return rate_of(lambda: loader, num_samples)
 
@@ -175,7 +179,7 @@ def measure_images(folder: Path, num_images: int) -> None:
     keys = np.sort(rng.permutation(num_images)[: num_images // 2])
     parser, cores = Parser(parse_image, per_sample=True), len(os.sched_getaffinity(0))
     rates = best_of_each(
-        {f"modyn, images, {w} processes": ours(dataset.reader(), parser, keys, w) for w in {0, 1, cores}}
+        {f"modyn, images, {w} processes": ours(dataset.reader(), parser, keys, w, IMAGE_BATCH) for w in {0, 1, cores}}
         | {f"per-sample images, {w} workers": theirs(PerImage(mapped, labels, keys), len(keys), w) for w in (0, 1, 2)}
     )
     say(rates)

@@ -102,7 +102,7 @@ def joined(num_ranks: int, device: torch.device, work: Callable[[Ranks], object]
         for rank in range(1, num_ranks):
             here, there = context.Pipe(duplex=False)
             arguments = (work, Ranks(rank, num_ranks), meeting, device.type, threads, there)
-            process = context.Process(target=_run, args=arguments, name=f"modyn-rank-{rank}", daemon=True)
+            process = context.Process(target=_run, args=arguments, name=f"modyn-rank-{rank}")
             process.start()
             there.close()
             others.processes.append(process)

@@ -389,7 +389,8 @@ class Session:
         if self.watch is not None:
             self.watch.load_state_dict(state["watch"])
         self.ledger.load_state_dict(state["ledger"])
-        set_random_state(state["random"], self.device)
+        if self.ranks.is_first:
+            set_random_state(state["random"], self.device)
         self.num_steps, self.epoch, self.epoch_step = (
             state["position"][name] for name in ("num_steps", "epoch", "epoch_step")
         )

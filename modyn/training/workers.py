@@ -137,8 +137,8 @@ class Pool:
     def _send(self, block: Block, slab: int, round: int, augment: bool) -> list[int]:  # noqa: A002
         """Share out a block; the numbers of the workers that it went to."""
         num_rows = len(block.keys)
-        if self.split:
-            share = -(-num_rows // len(self._workers))
+        if self.split or not num_rows:
+            share = max(1, -(-num_rows // len(self._workers)))
             stretches = [(low, min(low + share, num_rows)) for low in range(0, num_rows, share)]
         else:
             stretches = [(0, num_rows)]

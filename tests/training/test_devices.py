@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from modyn.errors import TrainingError
-from tests.training.toys import everything, identity, mlp, reader, trainer
+from tests.training.toys import everything, identity, mlp, one, reader, trainer
 
 pytestmark = pytest.mark.slow
 SGD = {"sgd": {"lr": 0.1, "momentum": 0.9}}
@@ -22,6 +22,15 @@ def test_two_processes_give_what_one_gives(options):
     loose = {"atol": 2e-3, "rtol": 2e-2} if "precision" in options else {}
     for name, value in one.weights.items():
         torch.testing.assert_close(value, two.weights[name], **loose)
+
+
+def test_more_devices_than_samples_in_the_last_batch_is_no_trouble():
+    data = reader(33)
+    options = {"data": data, "parser": one, "per_sample": True, "optimizer": SGD, "model": mlp()}
+    alone = trainer(workers=0, **options).fit(everything(33), round=0)
+    two = trainer(devices=2, workers=1, **options).fit(everything(33), round=0)
+    for name, value in alone.weights.items():
+        torch.testing.assert_close(value, two.weights[name])
 
 
 def picky(columns):

@@ -107,6 +107,32 @@ def test_a_loss_that_is_no_number_stops_the_round_and_says_where():
         trainer(data=data, shuffle=False).fit(everything(), round=3)
 
 
+@pytest.mark.parametrize(
+    "raised",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB"),
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+)
+def test_memory_that_runs_out_is_told_with_what_to_do(raised, tmp_path):
+    class Greedy(nn.Linear):
+        greedy = True
+
+        def forward(self, x):
+            if self.greedy and len(x) == 8:
+                raise raised
+            return super().forward(x)
+
+    options = {"checkpoint": {"steps": 1}, "state_dir": tmp_path, "shuffle": False}
+    told = r"round 1, epoch 0, step 31: out of memory for float32\[8, 8\]: make batch_size smaller \(accumulate"
+    with pytest.raises(TrainingError, match=told):
+        trainer(model=lambda: Greedy(8, 2), **options).fit(everything(), round=1)
+    Greedy.greedy = False
+    resumed = trainer(model=lambda: Greedy(8, 2), **options).fit(everything(), round=1)
+    assert same(resumed.weights, trainer(model=lambda: Greedy(8, 2), shuffle=False).fit(everything(), round=1).weights)
+
+
 def test_a_parser_that_raises_names_the_key_and_the_line():
     def picky(columns):
         if (columns["x"][:, 0] == 99).any():
