@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export MODYN_WORKSPACE ?= modyn-workspace
 
-.PHONY: demo test test-all lint types fast slow docs bench clean browser
+.PHONY: demo test lint types fast slow docs bench clean
 
 # Install the package and what the tests need; again only when the requirements changed.
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -34,6 +34,10 @@ slow: $(VENV)/installed
 
 docs: $(VENV)/installed
 	$(BIN)/python -m modyn.cli.reference docs/cli.md
+
+# Every performance claim, as ratios; some take minutes.
+bench: $(VENV)/installed
+	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

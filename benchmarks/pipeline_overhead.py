@@ -97,7 +97,9 @@ def report(seconds: dict[tuple[str, str], list[float]], first_steps: list[list[f
     print("trigger to first optimiser step, ms, by round:", " ".join(f"{s:.0f}" for s in steps))
     print(f"ratio first-step-last-over-first-half: {np.median(steps[6:]) / np.median(steps[:6]):.2f} (flat is 1)")
     print(f"trigger-to-first-step: {np.median(steps):.1f} ms (goal < 50)")
-    print(f"ratio pipeline-overhead-small-rounds: {medians['round', 'modyn'] / medians['round', 'bare']:.2f} (goal <= 1.10)")
+    print(
+        f"ratio pipeline-overhead-small-rounds: {medians['round', 'modyn'] / medians['round', 'bare']:.2f} (goal <= 1.10)"
+    )
     print(f"ratio pipeline-overhead: {medians['all', 'modyn'] / medians['all', 'bare']:.2f} (goal <= 1.10)")
 
 

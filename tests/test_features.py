@@ -62,7 +62,7 @@ def test_the_error_and_the_loss_agree_with_the_prediction(deployed: Deployed) ->
 
 
 def test_a_missing_column_or_checkpoint_is_told(deployed: Deployed, stream: Workspace) -> None:
-    with pytest.raises(ConfigError, match="looks at column 'serail', which the dataset lacks. Did you mean 'serial'"):
+    with pytest.raises(ConfigError, match=r"looks at column 'serail', which the dataset lacks\. Did you mean 'serial'"):
         deployed.get("column:serail", np.arange(3))
     deployed._checkpoint = None
     with pytest.raises(TrainingError, match="looks at the model's loss, and there is no checkpoint yet"):

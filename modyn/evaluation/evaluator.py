@@ -136,9 +136,9 @@ class Evaluator:
         start, end = self._rows[window]
         assert self.samples.labels is not None
         labels = self.samples.labels[start:end]
-        return [self._one(window, name, metric, labels, outputs, hard) for name, metric in self.metrics.items()]
+        return [self._one(window, name, metric, labels, outputs, hard=hard) for name, metric in self.metrics.items()]
 
-    def _one(self, window: int, name: str, metric: Metric, labels: Array, outputs: Array, hard: bool) -> Score:
+    def _one(self, window: int, name: str, metric: Metric, labels: Array, outputs: Array, *, hard: bool) -> Score:
         if not len(labels):
             return Score(window, name, None, "no samples")
         if hard and metric.needs == "probabilities":

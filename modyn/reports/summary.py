@@ -121,9 +121,10 @@ def _against_guesses(run: Run, active: Mapping[Place, float], metric: str, *, hi
             text = f"{MODEL_NAMES.get(model, model)} {score_text(other)}"
             (beaten if (own > other) == higher and own != other else unbeaten).append(text)
     worse = "lower" if higher else "higher, which is worse"
-    against = f" Guessing without a model scores {worse}: {', '.join(beaten)}." if beaten and not brief else ""
-    warning = f" Mind: guessing without a model does as well or better: {', '.join(unbeaten)}." if unbeaten else ""
-    return against + warning
+    if unbeaten:
+        but = f"; it does beat {', '.join(beaten)}" if beaten else ""
+        return f" Mind: a guess without a model does as well or better: {', '.join(unbeaten)}{but}."
+    return f" Guessing without a model scores {worse}: {', '.join(beaten)}." if beaten and not brief else ""
 
 
 def front_sentence(comparison: Comparison, metric: str) -> str:

@@ -1,6 +1,7 @@
 """What every trigger owes the loop; each trigger with an example below is tried on random streams, cut in random places."""
 
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ def stream(timestamps: Any) -> Samples:
 
 def chunks(samples: Samples, at: Iterable[int]) -> list[Samples]:
     edges = [0, *sorted({c for c in at if 0 < c < len(samples)}), len(samples)]
-    return [samples[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return [samples[a:b] for a, b in pairwise(edges)]
 
 
 def firings(trigger: Trigger, batches: Iterable[Samples]) -> list[int]:

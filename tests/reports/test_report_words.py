@@ -67,7 +67,7 @@ def test_two_windows_are_too_few_to_tell(tmp_path: Path) -> None:
 
 def test_a_model_that_does_not_beat_guessing_is_called_out(tmp_path: Path) -> None:
     text = said_of(run_of(tmp_path, [0.7, 0.7, 0.71], [0.6, 0.6, 0.6], guess=0.9))
-    assert "guessing without a model does as well or better: majority class 0.900" in text
+    assert "a guess without a model does as well or better: majority class 0.900" in text
 
 
 def test_windows_without_a_defined_score_are_left_out_and_said_so(tmp_path: Path) -> None:
