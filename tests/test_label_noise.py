@@ -38,7 +38,9 @@ def test_rho_loss_and_small_loss_pick_fewer_noisy_samples_than_chance(tmp_path, 
     rng = np.random.default_rng(0)
     noisy = rng.random(N) < 0.2
     labels = np.where(noisy, (clean + rng.integers(1, 10, N)) % 10, clean)
-    options = Training.model_validate({"epochs": 2, "batch_size": 32, "optimizer": {"adamw": {"lr": 2e-3}}, "device": "cpu"})
+    options = Training.model_validate(
+        {"epochs": 2, "batch_size": 32, "optimizer": {"adamw": {"lr": 2e-3}}, "device": "cpu"}
+    )
     trainer = Trainer(
         options,
         model=ModelSpec.parse({"small-cnn": {"outputs": 10}}).build,

@@ -10,6 +10,7 @@ from rich.table import Table
 from modyn.cli.console import make_console
 from modyn.cli.settings import Settings
 from modyn.errors import NotFound, RunError
+from modyn.reports.words import policy_text
 from modyn.runlog import RunLog
 from modyn.types import to_datetime
 from modyn.workspace import Workspace
@@ -74,12 +75,18 @@ def explain(
         if event.kind == "trigger-checked":
             notes.append(event.fields)
         elif event.kind == "round-started" and event.round == number:
-            print(f"{log.run_id}, round {number}: {event['num_samples']:,} new samples, trigger {event['trigger']}")
+            print(f"{log.run_id}, round {number}: {event['num_samples']:,} new samples, trigger {_trigger_of(log)}")
             print("\n".join(why(notes)))
             return
         elif event.kind == "round-finished":
             notes = []
     raise NotFound(f"run {log.run_id} has no round {number}")
+
+
+def _trigger_of(log: RunLog) -> str:
+    """The run's trigger as its pipeline spells it, less what is null."""
+    started = next(log.events("run-started"))
+    return policy_text(started["pipeline"]["trigger"])
 
 
 @app.command("fire")

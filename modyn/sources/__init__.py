@@ -155,7 +155,9 @@ class FileSource(Source):
         "also delete the samples whose rows are gone, or report it and take nothing",
     )
     vanished: Literal["keep", "delete"] = Field("keep", description="keep or delete the samples of a file that is gone")
-    settle: DurationOrZero = Field(1_000_000, validate_default=False, description="a file is taken once it has not changed for so long")
+    settle: DurationOrZero = Field(
+        1_000_000, validate_default=False, description="a file is taken once it has not changed for so long"
+    )
     done_suffix: str | None = Field(
         None, description="take a file only once another of its name plus this ending exists, such as .done"
     )
