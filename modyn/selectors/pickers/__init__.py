@@ -10,8 +10,8 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from modyn.errors import ConfigError
-from modyn.policy import Policy
+from modyn.errors import ConfigError, TrainingError
+from modyn.policy import Policy, name_of
 from modyn.selectors.shares import group_codes, grouped_rows, water_fill
 from modyn.types import Array, Float64s, Int64s, Signal
 
@@ -46,7 +46,7 @@ class Picker(Policy):
         if budget <= 0:
             return Picked(np.zeros(0, np.int64), None)
         if not self.per_class:
-            return self.finish(self.take(signal, budget, rng), budget, len(signal))
+            return self.finish(self._taken(signal, budget, rng), budget, len(signal))
         if labels is None or labels.ndim != 1:
             raise ConfigError("per_class needs samples with one label each")
         return self.finish(self._take_per_class(signal, budget, rng, labels), budget, len(signal))
@@ -59,6 +59,14 @@ class Picker(Policy):
         """The last step, once over all classes together; nothing unless a picker says so."""
         return picked
 
+    def _taken(self, signal: Signal, budget: int, rng: np.random.Generator) -> Picked:
+        """What ``take`` gives, checked. BLAS kernels may raise the invalid flag on finite numbers, so the result is looked at instead."""
+        with np.errstate(invalid="ignore"):
+            picked = self.take(signal, budget, rng)
+        if picked.weights is not None and not np.isfinite(picked.weights).all():
+            raise TrainingError(f"picker {name_of(type(self))} gave weights that are no finite numbers")
+        return picked
+
     def _take_per_class(self, signal: Signal, budget: int, rng: np.random.Generator, labels: Array) -> Picked:
         codes, num_classes = group_codes(labels)
         members = grouped_rows(codes, num_classes)
@@ -67,7 +75,7 @@ class Picker(Policy):
 
         def one(number: int) -> Picked:
             rows = members[number]
-            picked = self.take(signal[rows], int(shares[number]), streams[number])
+            picked = self._taken(signal[rows], int(shares[number]), streams[number])
             return Picked(rows[picked.rows], picked.weights)
 
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
