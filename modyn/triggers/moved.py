@@ -11,7 +11,7 @@ MOST = 5
 
 
 def moved_most(reference: Array, current: Array, *, names: tuple[str, ...]) -> list[dict[str, Any]]:
-    """The columns of ``[n, d]`` and ``[m, d]`` whose means moved most, in the reference's standard deviations; for labels the classes' shares.
+    """The columns of ``[n, d]`` and ``[m, d]`` whose means moved most, in standard deviations (of both, root mean square); for labels the classes' shares.
 
     >>> moved_most(np.array([[0.0, 1.0], [2.0, 1.0]]), np.array([[1.0, 3.0]]), names=("raw",))[0]
     {'column': 1, 'before': 1.0, 'after': 3.0, 'by': 2.0}
@@ -22,7 +22,7 @@ def moved_most(reference: Array, current: Array, *, names: tuple[str, ...]) -> l
         return _classes(reference[:, 0], current[:, 0])
     reference, current = complete(reference, current)
     before, after = reference.mean(axis=0, dtype=np.float64), current.mean(axis=0, dtype=np.float64)
-    spread = reference.std(axis=0, dtype=np.float64)
+    spread = np.sqrt((reference.var(axis=0, dtype=np.float64) + current.var(axis=0, dtype=np.float64)) / 2)
     by = (after - before) / np.where(spread > 0, spread, 1.0)
     return _largest("column", np.arange(len(by)), before, after, by)
 
