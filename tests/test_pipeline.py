@@ -303,6 +303,7 @@ def test_a_per_sample_parser_gives_the_same_scores_as_a_batch_parser(pipeline_fi
     assert weights_of(stream, batch.id) == weights_of(stream, each.id)
 
 
+@pytest.mark.slow
 def test_runs_in_two_processes_at_once_do_not_disturb_each_other(pipeline_file: Write, stream: Workspace) -> None:
     code = "import modyn, sys; modyn.Pipeline.load(sys.argv[1]).run()"
     both = [subprocess.Popen([sys.executable, "-c", code, str(pipeline_file())], env=os.environ) for _ in range(2)]

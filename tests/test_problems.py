@@ -57,7 +57,7 @@ def test_a_misspelt_option_within_one_of_several_types_names_the_nearest_of_that
     "text",
     [
         "a: &a [*a]",
-        "[" * 3000,
+        "[" * 1200,
         "a: \0",
         "a: &a [1,1,1,1,1,1,1,1,1,1]\n"
         + "\n".join(f"{c}: &{c} [{', '.join(['*' + p] * 10)}]" for p, c in zip("abcdefgh", "bcdefghi", strict=True)),

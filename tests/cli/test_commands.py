@@ -164,7 +164,7 @@ def test_a_workspace_that_cannot_be_made_is_told(
     assert "cannot be used" in err
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sent", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_ctrl_c_stops_cleanly_and_the_run_goes_on_later(
     modyn: Modyn, pipeline_file: Write, stream: Workspace, sent: signal.Signals
 ) -> None:

@@ -102,7 +102,7 @@ store.ModelStore(workspace.Workspace()).put(WEIGHTS, checkpoint())
 """
 
 
-@pytest.mark.parametrize("step", [1, 2])
+@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_put_that_was_killed_leaves_no_checkpoint_and_can_be_done_again(store: ModelStore, step: int) -> None:
     died = subprocess.run(
         [sys.executable, "-c", KILL, str(step), str(Path(__file__).parent)], env=os.environ, check=False

@@ -77,8 +77,15 @@ class Opened:
         return self.page.evaluate(script)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1200, 390])
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        (1200, "light"),
+        (390, "dark"),
+        pytest.param(1200, "dark", marks=pytest.mark.slow),
+        pytest.param(390, "light", marks=pytest.mark.slow),
+    ],
+)
 def test_every_plot_is_drawn_and_fits_without_errors(browser: Any, report: Path, scheme: str, width: int) -> None:
     opened = Opened(
         browser,

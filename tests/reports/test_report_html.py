@@ -40,6 +40,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     return report_html([never, long_run(runs, "drift", seed=1, drift=True), long_run(runs, "monthly", seed=4)])
 
 
+@pytest.mark.slow
 def test_a_report_of_three_big_runs_is_made_in_seconds_and_stays_small(tmp_path: Path) -> None:
     metrics = [(f"metric-{m}", m < 4) for m in range(5)]
     runs = [long_run(tmp_path, f"run{n}", seed=n, num_rounds=50, metrics=metrics) for n in range(3)]
