@@ -95,8 +95,8 @@ class Deployed:
 
     def _of_model(self, kind: str, keys: Int64s) -> Array:
         if kind in ("embedding", "loss"):
-            found = self._trainer.compute_signals([kind], keys, self._weights)[kind]
-            return np.asarray(found).reshape(len(keys), -1)
+            found = np.asarray(self._trainer.compute_signals([kind], keys, self._weights)[kind]).reshape(len(keys), -1)
+            return found
         outputs = self._trainer.predict(self._weights, keys)
         if kind == "prediction":
             return outputs
@@ -107,4 +107,5 @@ class Deployed:
             wrong = (outputs > 0.5) != labels
         else:
             wrong = np.abs(outputs - labels)
-        return np.asarray(wrong.mean(axis=1, keepdims=True), dtype=np.float64)
+        known = np.isfinite(labels).all(axis=1, keepdims=True)
+        return np.where(known, wrong.mean(axis=1, keepdims=True), np.nan)
