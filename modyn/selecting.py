@@ -4,16 +4,14 @@ What a selector needs is gathered here: signals by a pass with the latest weight
 irreducible losses by models trained on a holdout. Selectors know arrays only, and the trainer knows no selectors.
 """
 
-import io
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from modyn.errors import Damaged, NotFound
+from modyn.errors import NotFound
 from modyn.models.spec import ModelSpec
 from modyn.models.store import ModelStore
 from modyn.policy import Importable
@@ -154,7 +152,7 @@ class Selecting:
         """Irreducible losses of the candidates, kept in ``irreducible/ROUND.arrow``; NaN for those held out."""
         path = self.folder / "irreducible" / f"{candidates.round}.arrow"
         if path.exists():
-            table = _read(path)
+            table = stored.read_columns(path)
             if np.array_equal(table["key"].to_numpy(), candidates.keys):
                 return np.asarray(table["loss"].to_numpy(), dtype=np.float32)
         holdout = selector.irreducible
@@ -173,7 +171,7 @@ class Selecting:
             return np.asarray(trainer.compute_signals(["loss"], keys, weights)["loss"])
 
         found, _ = irreducible_losses(candidates.keys, holdout, seed=self.seed, fit=fit, losses=losses)
-        _write(path, {"key": candidates.keys, "loss": found})
+        stored.write_columns(path, {"key": candidates.keys, "loss": found})
         return found
 
     def _like(self, trainer: Trainer, options: Mapping[str, Any], *, seed: int) -> Trainer:
@@ -214,34 +212,11 @@ class Selecting:
         score = None if signals is None else scalar_score(selector, signals)
         if score is not None:
             rows = np.searchsorted(candidates.keys, selection.keys)
-            _write(self.folder / "scores" / f"{candidates.round}.arrow", {"key": selection.keys, "score": score[rows]})
-
-
-def scores_of(folder: Path, number: int) -> tuple[Int64s, Array] | None:
-    """Keys and scores of what a round of the run in ``folder`` selected; None where a score is no number, or none was computed."""
-    path = folder / "scores" / f"{number}.arrow"
-    if not path.exists():
-        return None
-    table = _read(path)
-    return table["key"].to_numpy(), table["score"].to_numpy()
+            stored.write_columns(
+                self.folder / "scores" / f"{candidates.round}.arrow", {"key": selection.keys, "score": score[rows]}
+            )
 
 
 def _scoring(trainer: Trainer, weights: Weights, selector: Selector) -> Score:
     precision = getattr(selector, "precision", None)
     return lambda names, keys: trainer.compute_signals(names, keys, weights, precision=precision)
-
-
-def _write(path: Path, columns: Mapping[str, Array]) -> None:
-    table = pa.table(dict(columns))
-    sink = io.BytesIO()
-    with pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_durably(path, sink.getvalue())
-
-
-def _read(path: Path) -> pa.Table:
-    try:
-        return pa.ipc.open_file(path).read_all()
-    except (OSError, pa.ArrowInvalid) as error:
-        raise Damaged(f"{path} cannot be read: {error}") from error

@@ -228,7 +228,9 @@ class Stations:
         with self._timed("select", len(candidates)):
             selection, self._choice = self.selecting.select(candidates, self._weights)
         described = describe(candidates, selection, self._selected)
-        self.log.append("selected", round=number, selector=name_of(type(selector)), **described)
+        rule = None if self._choice is None else self._choice.in_batch
+        share = None if rule is None else rule.share
+        self.log.append("selected", round=number, selector=name_of(type(selector)), batch_share=share, **described)
         self.log.write_file(f"selections/{number}.arrow", stored.to_bytes(selection))
         return selection
 

@@ -12,7 +12,6 @@ import modyn
 from modyn.checks import check
 from modyn.models.store import ModelStore
 from modyn.runlog import RunLog
-from modyn.selecting import scores_of
 from modyn.selectors import stored
 from modyn.workspace import Workspace
 
@@ -105,7 +104,7 @@ def test_a_checkpoint_of_another_run_can_score_as_a_proxy(pipeline_file: Write, 
     small = run(pipeline_file, {"all": {}}, "model={mlp: {inputs: 2, hidden: [2], outputs: 2}}", name="small")
     document = {"uncertainty": {"budget": "25%", "proxy": f"{small.id}/4"}}
     made = run(pipeline_file, document, name="large")
-    keys, scores = scores_of(stream.runs / made.id, 0)
+    keys, scores = stored.scores_of(stream.runs / made.id, 0)
     assert len(keys) == 50, "a proxy scores from the first round"
     assert np.all((scores <= 0) & (scores >= -1))
     with pytest.raises(modyn.errors.NotFound, match="there is no checkpoint 'small-1/9'"):

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from modyn.policy import build
-from modyn.selecting import Selecting, scores_of
-from modyn.selectors import Selector
+from modyn.selecting import Selecting
+from modyn.selectors import Selector, stored
 from modyn.selectors.holdout import part_of
 from modyn.selectors.usage import Usage
 from modyn.types import Gradients, Samples
@@ -60,10 +60,10 @@ def test_window_selection_scores_once_a_round_with_the_latest_weights(tmp_path):
     assert rounds.passes == [(["margin"], 400)]
     margins = rounds.trainer.compute_signals(["margin"], given.keys, weights)["margin"]
     assert sorted(second.keys) == sorted(given.keys[np.argsort(margins)[:100]])
-    keys, scores = scores_of(tmp_path, 1)
+    keys, scores = stored.scores_of(tmp_path, 1)
     assert keys.tolist() == second.keys.tolist()
     assert np.allclose(scores, -margins[second.keys])
-    assert scores_of(tmp_path, 0) is None
+    assert stored.scores_of(tmp_path, 0) is None
 
 
 def test_reselection_scores_anew_with_the_model_as_it_is_then(tmp_path):

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from modyn.cli import data, pipelines, policies, runs, triggers
+from modyn.cli import data, pipelines, policies, runs, selection, triggers
 from modyn.errors import ModynError
 from modyn.version import __version__
 
@@ -24,6 +24,7 @@ app = typer.Typer(
 app.add_typer(data.app, name="data")
 app.add_typer(runs.app, name="runs")
 app.add_typer(triggers.app, name="triggers")
+app.add_typer(selection.app, name="selection")
 pipelines.add_to(app)
 policies.add_to(app)
 runs.add_to(app)

@@ -1,13 +1,15 @@
-"""Selections as files: Arrow IPC with a column of keys and one of weights, or of key ranges where the keys run on."""
+"""Selections and their scores as files, Arrow IPC: columns of keys and weights, or of key ranges where the keys run on."""
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from modyn.errors import Damaged
-from modyn.types import Selection
+from modyn.types import Array, Int64s, Selection
+from modyn.workspace import write_durably
 
 
 def to_bytes(selection: Selection) -> bytes:
@@ -20,18 +22,12 @@ def to_bytes(selection: Selection) -> bytes:
         table = pa.table({"start": starts, "end": ends})
     else:
         table = pa.table({"key": keys} | ({} if selection.weights is None else {"weight": selection.weights}))
-    sink = io.BytesIO()
-    with pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)
-    return sink.getvalue()
+    return _packed(table)
 
 
 def read(path: Path) -> Selection:
     """A selection that ``to_bytes`` made. Raises Damaged, naming the file, if it is not one."""
-    try:
-        table = pa.ipc.open_file(path).read_all()
-    except (OSError, pa.ArrowInvalid) as error:
-        raise Damaged(f"{path} is not a selection: {error}") from error
+    table = read_columns(path)
     if "start" in table.column_names:
         starts, ends = (table[name].to_numpy() for name in ("start", "end"))
         counts = ends - starts
@@ -39,3 +35,33 @@ def read(path: Path) -> Selection:
         return Selection(np.repeat(starts, counts) + offsets)
     weights = table["weight"].to_numpy() if "weight" in table.column_names else None
     return Selection(table["key"].to_numpy().astype(np.int64), weights)
+
+
+def scores_of(folder: Path, number: int) -> tuple[Int64s, Array] | None:
+    """Keys and scores of what a round of the run in ``folder`` selected; None where a score is no number, or none was computed."""
+    path = folder / "scores" / f"{number}.arrow"
+    if not path.exists():
+        return None
+    table = read_columns(path)
+    return table["key"].to_numpy(), table["score"].to_numpy()
+
+
+def write_columns(path: Path, columns: Mapping[str, Array]) -> None:
+    """Write arrays of one length as an Arrow IPC file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_durably(path, _packed(pa.table(dict(columns))))
+
+
+def read_columns(path: Path) -> pa.Table:
+    """What ``write_columns`` wrote. Raises Damaged, naming the file, if it is not that."""
+    try:
+        return pa.ipc.open_file(path).read_all()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise Damaged(f"{path} cannot be read: {error}") from error
+
+
+def _packed(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
