@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export MODYN_WORKSPACE ?= modyn-workspace
 
-.PHONY: demo test lint types fast slow docs bench clean
+.PHONY: demo demo-triggers demo-images test lint types fast slow docs bench clean
 
 # Install the package and what the tests need; again only when the requirements changed.
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -16,6 +16,16 @@ $(VENV)/installed: pyproject.toml constraints.txt
 demo: $(VENV)/installed
 	$(BIN)/python pipelines/flights.py
 	$(BIN)/modyn run pipelines/flights-never.yaml pipelines/flights-monthly.yaml pipelines/flights-all.yaml --report report.html
+
+# The same year, retrained when the data drift or the model gets worse, beside a calendar.
+demo-triggers: $(VENV)/installed
+	$(BIN)/python pipelines/flights.py
+	$(BIN)/modyn run pipelines/flights-monthly.yaml pipelines/flights-drift.yaml pipelines/flights-performance.yaml --report report-triggers.html
+
+# Images: Fashion-MNIST as a stream (the Debian package dataset-fashion-mnist holds it).
+demo-images: $(VENV)/installed
+	$(BIN)/python pipelines/fashion_mnist.py
+	$(BIN)/modyn run pipelines/fashion-mnist.yaml --report report-images.html
 
 test: $(VENV)/installed lint types fast
 
