@@ -10,7 +10,7 @@ export MODYN_WORKSPACE ?= modyn-workspace
 $(VENV)/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,dev,vision,text,stream,postgres,s3,tensorboard]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,dev,vision,text,stream,postgres,s3,tensorboard,mlflow]'
 	touch $@
 
 demo: $(VENV)/installed
