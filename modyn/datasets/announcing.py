@@ -113,7 +113,7 @@ def _fetch(now: Snapshot, keys: Int64s, columns: Sequence[str] | None) -> bool:
 def fetch(opened: OpenShard, name: str, rows: Int64s) -> bool:
     """Ask the kernel for the pages of a column's rows, unless a sample of them is in memory; returns whether it did."""
     span = opened.span(name, rows)
-    if span is None:
+    if span is None or opened.mapping is None:
         return False
     starts, ends = span
     looks = starts[:: max(1, len(starts) // _LOOKS)][:_LOOKS] // _PAGE

@@ -1,7 +1,7 @@
 """The catalog's tables of datasets, and the few statements that read and change them.
 
-Portable SQL only: SQLite and PostgreSQL run the same statements. A row is small: samples are never in the catalog, only the
-shards that hold them, the commits that added or deleted them, and the deleted keys as compressed bitmaps.
+Portable SQL only: SQLite and PostgreSQL run the same statements. A row is small: shards, the commits that added or deleted
+samples, and the deleted keys as compressed bitmaps. Samples are in the catalog only while their shard is small (``inline``).
 """
 
 import json
@@ -54,7 +54,7 @@ SHARDS = sa.Table(
     TABLES,
     sa.Column("dataset_id", sa.ForeignKey("datasets.id", ondelete="CASCADE"), primary_key=True),
     sa.Column("file", sa.String(100), primary_key=True, comment="name in the dataset's folder, unique for ever"),
-    sa.Column("kind", sa.String(10), nullable=False, comment="arrow, files or records"),
+    sa.Column("kind", sa.String(10), nullable=False, comment="arrow, inline, files or records"),
     sa.Column("first_key", sa.BigInteger, nullable=False),
     sa.Column("end_key", sa.BigInteger, nullable=False),
     sa.Column("num_rows", sa.BigInteger, nullable=False),
@@ -64,6 +64,14 @@ SHARDS = sa.Table(
     sa.Column("num_bytes", sa.BigInteger, nullable=False),
     sa.Column("sha256", sa.String(64), nullable=False),
     sa.Column("link", sa.Text, comment="JSON: where linked records lie"),
+)
+
+CONTENTS = sa.Table(
+    "dataset_contents",
+    TABLES,
+    sa.Column("dataset_id", sa.ForeignKey("datasets.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("file", sa.String(100), primary_key=True, comment="the inline shard's name"),
+    sa.Column("bytes", sa.LargeBinary, nullable=False, comment="what its file would hold"),
 )
 
 DELETIONS = sa.Table(
@@ -297,3 +305,38 @@ def add_shards(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> 
 
 
 _ADD_COMMIT, _ADD_SHARDS = sa.insert(COMMITS), sa.insert(SHARDS)
+
+
+def add_content(connection: sa.Connection, dataset_id: int, file: str, content: memoryview) -> None:
+    """Keep the bytes of an inline shard."""
+    connection.execute(_ADD_CONTENT, {"dataset_id": dataset_id, "file": file, "bytes": content})
+
+
+def content(workspace: Workspace, dataset_id: int, file: str) -> bytes:
+    """The bytes of an inline shard. Raises FileNotFoundError if the catalog does not have them any more."""
+    with reading(workspace) as connection:
+        found = connection.execute(_CONTENT, {"dataset_id": dataset_id, "file": file}).scalar_one_or_none()
+    if found is None:
+        raise FileNotFoundError(file)
+    return bytes(found)
+
+
+_ADD_CONTENT = sa.insert(CONTENTS)
+_CONTENT = sa.select(CONTENTS.c.bytes).where(
+    CONTENTS.c.dataset_id == sa.bindparam("dataset_id"), CONTENTS.c.file == sa.bindparam("file")
+)
+
+
+def keeps_contents(workspace: Workspace) -> bool:
+    """Whether small shards may be inline: in SQLite, which shares its log with them and overwrites what is removed."""
+    return bool(workspace.engine.dialect.name == "sqlite")
+
+
+def empty_log(workspace: Workspace) -> None:
+    """Have SQLite write its log back and cut it, as it may still hold what was removed from tables."""
+    found = engine(workspace)
+    if found.dialect.name == "sqlite":
+        with found.connect().execution_options(read_only=True) as connection:
+            raw = connection.connection.driver_connection
+            assert raw is not None
+            raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")

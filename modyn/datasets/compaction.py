@@ -67,7 +67,7 @@ def plan_cheap(sizes: Int64s, *, target: int, fan_in: int = FAN_IN) -> list[tupl
 def groups(layout: Sequence[Shard], *, target: int, cheap: bool) -> list[list[Shard]]:
     """The shards to merge, each group to one. Linked records stay: there is nothing of them to merge."""
     sizes = np.array([shard.num_bytes for shard in layout], np.int64)
-    kinds = np.array([shard.kind for shard in layout], object)
+    kinds = np.array(["arrow" if shard.kind == "inline" else shard.kind for shard in layout], object)
     borders = [0, *(np.flatnonzero(kinds[1:] != kinds[:-1]) + 1).tolist(), len(layout)]
     chosen = plan_cheap if cheap else plan
     return [

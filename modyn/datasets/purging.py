@@ -104,7 +104,7 @@ def purge(state: State) -> Receipt:
                 if replacement is not None:
                     replacement.written.close()
         state.sweep()  # what a crash left may hold purged bytes
-        _empty_log(state)
+        catalog.empty_log(state.workspace)
         return receipt
 
 
@@ -210,16 +210,6 @@ def _clean_tables(connection: sa.Connection, dataset_id: int, keys: Int64s) -> d
             query = sa.update(table).where(mine, table.c.content.is_not(None)).values(content=None)
             cleaned[name] = connection.execute(query).rowcount
     return {name: num for name, num in cleaned.items() if num}
-
-
-def _empty_log(state: State) -> None:
-    """Have SQLite write its log back and cut it, as it may still hold what was removed from tables."""
-    found = catalog.engine(state.workspace)
-    if found.dialect.name == "sqlite":
-        with found.connect().execution_options(read_only=True) as connection:
-            raw = connection.connection.driver_connection
-            assert raw is not None
-            raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def receipts(state: State) -> list[Receipt]:

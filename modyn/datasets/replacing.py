@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from modyn.datasets import catalog, shards
-from modyn.datasets.catalog import SHARDS, Shard
+from modyn.datasets.catalog import CONTENTS, SHARDS, Shard
 from modyn.datasets.shards import OpenShard, Rows, Written
 from modyn.datasets.snapshot import Snapshot
 from modyn.datasets.state import State, tell
@@ -41,7 +41,7 @@ def prepare(state: State, rows: Rows, *, like: Shard) -> Replacement:
     written = shards.write(state.folder, changed(rows, keys=None) if is_dense else rows)
     entry = {
         "dataset_id": state.dataset_id,
-        "kind": like.kind,
+        "kind": "arrow" if like.kind == "inline" else like.kind,
         "file": written.path.name,
         "first_key": first,
         "end_key": end,
@@ -99,6 +99,8 @@ def _take_out(connection: sa.Connection, state: State, old: Sequence[Shard]) -> 
     files = [shard.file for shard in old]
     for start in range(0, len(files), 500):
         some = files[start : start + 500]
+        mine = sa.delete(CONTENTS).where(CONTENTS.c.dataset_id == state.dataset_id, CONTENTS.c.file.in_(some))
+        connection.execute(mine)
         query = sa.delete(SHARDS).where(SHARDS.c.dataset_id == state.dataset_id, SHARDS.c.file.in_(some))
         if connection.execute(query).rowcount != len(some):
             raise DataError(f"dataset '{state.name}': shards were replaced in spite of the lock; nothing was changed")

@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from modyn.datasets import ranks
 from modyn.datasets.catalog import Schema, Shard
-from modyn.datasets.columns import Column, Values, to_arrow, view
+from modyn.datasets.columns import Column, Values, size_of, to_arrow, view
 from modyn.datasets.locks import create_owned
 from modyn.errors import Damaged, DataError
 from modyn.types import Array, Int64s
@@ -45,6 +45,12 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.timestamps)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes that the values take."""
+        index = [self.timestamps.nbytes, *(values.nbytes for values in (self.labels, self.keys) if values is not None)]
+        return sum(index) + sum(size_of(values) for values in self.columns.values())
 
 
 class Written:
@@ -83,6 +89,24 @@ class Written:
         os.close(self._descriptor)
 
 
+class Packed:
+    """A small shard that the catalog keeps itself: as durable as the transaction that names it."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.path = Path(f"{uuid.uuid4().hex}{SUFFIX}")
+        sink = pa.BufferOutputStream()
+        _write_batch(sink, rows)
+        self.content = memoryview(sink.getvalue())
+        self.num_bytes = len(self.content)
+        self.sha256 = hashlib.sha256(self.content).hexdigest()
+
+    def wait(self) -> None:
+        """Nothing: the transaction's end is what is waited for."""
+
+    def close(self) -> None:
+        """Nothing: there is no file."""
+
+
 def write(folder: Path, rows: Rows) -> Written:
     """Write rows to a new file in the folder.
 
@@ -92,7 +116,8 @@ def write(folder: Path, rows: Rows) -> Written:
     with clear_errors(path, "written"):
         descriptor = create_owned(path)
         try:
-            _write_batch(path, rows)
+            with pa.OSFile(str(path), "wb") as file:
+                _write_batch(file, rows)
             return Written(path, descriptor)
         except BaseException:
             path.unlink(missing_ok=True)
@@ -100,7 +125,7 @@ def write(folder: Path, rows: Rows) -> Written:
             raise
 
 
-def _write_batch(path: Path, rows: Rows) -> None:
+def _write_batch(sink: Any, rows: Rows) -> None:
     index = {KEY: rows.keys, TIMESTAMP: rows.timestamps, LABEL: rows.labels, TIME_ORDER: rows.time_order}
     given: dict[str, Values] = {name: values for name, values in index.items() if values is not None}
     arrays = {name: to_arrow(values) for name, values in {**given, **rows.columns}.items()}
@@ -108,7 +133,7 @@ def _write_batch(path: Path, rows: Rows) -> None:
     batch = pa.RecordBatch.from_arrays([arrays[name] for name in names], names=names)
     if _fills_pages(batch.column(0)):
         batch = batch.replace_schema_metadata({_PADDING: " " * _padding(batch)})
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, batch.schema) as writer:
+    with pa.ipc.new_file(sink, batch.schema) as writer:
         writer.write_batch(batch)
 
 
@@ -159,17 +184,17 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check(folder: Path, shard: Shard) -> None:
-    """Compare a shard's file with what was written. Raises Damaged, naming the file."""
+def check(folder: Path, shard: Shard, content: bytes | None) -> None:
+    """Compare a shard's file, or its ``content`` if it is inline, with what was written. Raises Damaged, naming it."""
     path = folder / shard.file
     with missing_is_damage(path):
-        _check_size(path, shard)
-        if hash_file(path) != shard.sha256:
+        _check_size(path, shard, path.stat().st_size if content is None else len(content))
+        found = hash_file(path) if content is None else hashlib.sha256(content).hexdigest()
+        if found != shard.sha256:
             raise Damaged(f"{path}: bytes have changed since it was written (SHA-256 differs)")
 
 
-def _check_size(path: Path, shard: Shard) -> None:
-    size = path.stat().st_size
+def _check_size(path: Path, shard: Shard, size: int) -> None:
     if size != shard.num_bytes:
         raise Damaged(f"{path}: has {size} bytes, but {shard.num_bytes} were written")
 
@@ -188,19 +213,26 @@ def missing_is_damage(path: Path) -> Iterator[None]:
 
 
 class OpenShard:
-    """A shard's file, mapped. Arrays are views of the mapping; nothing is read until it is used."""
+    """A shard's file, mapped. Arrays are views of the mapping; nothing is read until it is used.
 
-    def __init__(self, folder: Path, shard: Shard, schema: Schema) -> None:
+    An inline shard has its ``content`` in memory instead.
+    """
+
+    def __init__(self, folder: Path, shard: Shard, schema: Schema, content: bytes | None = None) -> None:
         """Map the file. Raises FileNotFoundError if it is gone, Damaged if it is not what was written."""
         self.shard = shard
         self.path = folder / shard.file
         self.schema = schema
+        self.mapping: mmap.mmap | None = None
         self._views: dict[str, Values] = {}
-        with self.path.open("rb") as file:
-            _check_size(self.path, shard)
-            self.mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        if content is None:
+            with self.path.open("rb") as file:
+                _check_size(self.path, shard, os.fstat(file.fileno()).st_size)
+                self.mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        else:
+            _check_size(self.path, shard, len(content))
         with missing_is_damage(self.path):
-            reader = pa.ipc.open_file(pa.py_buffer(self.mapping))
+            reader = pa.ipc.open_file(pa.py_buffer(self.mapping if content is None else content))
             if reader.num_record_batches != 1 or (batch := reader.get_batch(0)).num_rows != shard.num_rows:
                 raise Damaged(f"{self.path}: does not hold the {shard.num_rows} rows that were written")
             self._batch = batch
@@ -294,6 +326,8 @@ class OpenShard:
     def span(self, name: str, rows: Int64s) -> tuple[Int64s, Int64s] | None:
         """Where the bytes of a column's rows lie in the mapped file: ``(starts[n], ends[n])``; None if they are not in it."""
         column, values = self.stored[name], self.column(name)
+        if self.mapping is None:
+            return None
         base = self.address
         if isinstance(values, np.ndarray):
             width = values.strides[0]
@@ -308,6 +342,7 @@ class OpenShard:
     @cached_property
     def address(self) -> int:
         """Where the mapping begins in memory."""
+        assert self.mapping is not None
         return int(np.frombuffer(self.mapping, np.uint8).ctypes.data)
 
     def _ranges(self, name: str, rows: Int64s) -> tuple[Int64s, Int64s]:

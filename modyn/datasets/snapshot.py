@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from modyn.datasets import catalog, deletions, links, timeindex
 from modyn.datasets.catalog import COMMITS, Head, Shard
 from modyn.datasets.deletions import Deleted
+from modyn.datasets.links import Contents
 from modyn.datasets.ranks import group
 from modyn.datasets.shards import OpenShard
 from modyn.errors import Damaged, NotFound
@@ -26,8 +27,9 @@ _MOST_OPEN = 512
 class Files:
     """The shards that are mapped, oldest first. Shared by the snapshots of one dataset, so that a shard is mapped once."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, contents: Contents) -> None:
         self.folder = folder
+        self.contents = contents
         self._open: OrderedDict[str, OpenShard] = OrderedDict()
 
     def open(self, shard: Shard, head: Head) -> OpenShard:
@@ -37,7 +39,7 @@ class Files:
         if found is None:
             if head.schema is None:
                 raise Damaged(f"the catalog has shard {name} of dataset '{head.name}', but no schema for it")
-            found = self._open[name] = links.open_shard(self.folder, shard, head.schema)
+            found = self._open[name] = links.open_shard(self.folder, shard, head.schema, self.contents)
             while len(self._open) > _MOST_OPEN:
                 self._open.popitem(last=False)
         return found
@@ -48,11 +50,11 @@ class Files:
             if name not in current:
                 self._open.pop(name, None)
 
-    def __getstate__(self) -> Path:
-        return self.folder
+    def __getstate__(self) -> tuple[Path, Contents]:
+        return self.folder, self.contents
 
-    def __setstate__(self, folder: Path) -> None:
-        self.__init__(folder)  # type: ignore[misc]
+    def __setstate__(self, state: tuple[Path, Contents]) -> None:
+        self.__init__(*state)  # type: ignore[misc]
 
 
 class Superseded(Exception):

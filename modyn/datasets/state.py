@@ -10,6 +10,7 @@ import mmap
 import os
 import struct
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,7 +32,7 @@ class State:
         self.name = name
         self.version = version
         self.folder = workspace.datasets / name
-        self._files = Files(self.folder)
+        self._files = Files(self.folder, partial(catalog.content, workspace, dataset_id))
         self._snapshot: Snapshot | None = None
         self._counter: mmap.mmap | None = None
         self._swept = False

@@ -17,8 +17,9 @@ def verify(snapshot: Snapshot) -> list[str]:
     for shard in snapshot.shards:
         try:
             if shard.kind != "records" or not shard.is_dense:
-                shards.check(folder, shard)
-            opened = links.open_shard(folder, shard, schema)
+                content = snapshot.files.contents(shard.file) if shard.kind == "inline" else None
+                shards.check(folder, shard, content)
+            opened = links.open_shard(folder, shard, schema, snapshot.files.contents)
             if isinstance(opened, OpenFiles):
                 opened.verify_links()
         except Damaged as damage:

@@ -26,7 +26,7 @@ from modyn.datasets.gathering import Gathering
 from modyn.datasets.links import Records, from_document
 from modyn.datasets.locks import exclusive
 from modyn.datasets.ranks import as_keys
-from modyn.datasets.shards import Rows, Written
+from modyn.datasets.shards import Packed, Rows, Written
 from modyn.datasets.snapshot import Snapshot
 from modyn.datasets.state import State, tell
 from modyn.errors import BadSample, DataError, NotFound
@@ -34,6 +34,8 @@ from modyn.types import Array, Int64s
 
 APPEND_LOCK = "append.lock"
 RESERVED = "__"
+INLINE_BYTES = 256 << 10
+"""What is committed at once and takes no more than this is kept in the catalog until it is compacted: one wait for the disk, not two."""
 
 
 class Writer:
@@ -50,7 +52,7 @@ class Writer:
         self._connection: sa.Connection | None = None
         self._gathering: Gathering | None = None
         self._doomed = np.empty(0, np.int64)
-        self._entries: list[tuple[dict[str, Any], Future[Written] | None]] = []
+        self._entries: list[tuple[dict[str, Any], Future[Written | Packed] | None]] = []
         self._background: ThreadPoolExecutor | None = None
         self.committed = False
 
@@ -211,24 +213,27 @@ class Writer:
     def _flush(self) -> None:
         """Write what is left to a shard."""
         if self._gathering is not None and len(self._gathering):
-            self._enter("arrow", self._gathering.take())
+            rows = self._gathering.take()
+            small = (
+                not self._entries and rows.num_bytes <= INLINE_BYTES and catalog.keeps_contents(self._state.workspace)
+            )
+            self._enter("inline" if small else "arrow", rows)
 
     def _enter(self, kind: str, rows: Rows, *, aside: bool = False) -> None:
         """Write a shard of the first rows that have keys but no shard yet; ``aside`` while the caller parses on."""
         entry = {"kind": kind, **shards.time_range(rows.timestamps), "link": None}
-        self._note(entry, len(rows), self._write(rows, aside=aside))
+        written = _done(Packed(rows)) if kind == "inline" else self._write(rows, aside=aside)
+        self._note(entry, len(rows), written)
 
-    def _note(self, entry: Mapping[str, Any], num: int, written: Future[Written] | None) -> None:
+    def _note(self, entry: Mapping[str, Any], num: int, written: Future[Written | Packed] | None) -> None:
         keys = {"first_key": self._sharded, "end_key": self._sharded + num, "num_rows": num}
         self._entries.append(({**entry, **keys}, written))
         self._sharded += num
 
-    def _write(self, rows: Rows, *, aside: bool) -> Future[Written]:
+    def _write(self, rows: Rows, *, aside: bool) -> Future[Written | Packed]:
         folder = self._state.folder
         if not aside:
-            future: Future[Written] = Future()
-            future.set_result(shards.write(folder, rows))
-            return future
+            return _done(shards.write(folder, rows))
         if self._background is None:
             self._background = self._exit.enter_context(ThreadPoolExecutor(1))
         for _, earlier in self._entries[-1:]:
@@ -281,6 +286,9 @@ class Writer:
             catalog.add_shards(connection, rows)
         else:
             head = catalog.advance(connection, self.dataset_id)
+        for _, written in entries:
+            if isinstance(written, Packed):
+                catalog.add_content(connection, self.dataset_id, written.path.name, written.content)
         num_deleted = deletions.insert(connection, self.dataset_id, head.version, self._doomed)
         catalog.add_commit(connection, head, start_key=start, num_deleted=num_deleted)
         for _, written in entries:
@@ -290,7 +298,13 @@ class Writer:
         return self._before.extended(head, [catalog.shard_of(row) for row in rows])
 
 
-def _row(dataset_id: int, entry: dict[str, Any], written: Written | None) -> dict[str, Any]:
+def _done(written: Written | Packed) -> "Future[Written | Packed]":
+    future: Future[Written | Packed] = Future()
+    future.set_result(written)
+    return future
+
+
+def _row(dataset_id: int, entry: dict[str, Any], written: Written | Packed | None) -> dict[str, Any]:
     if written is None:
         return {"dataset_id": dataset_id, **entry}
     file = {"file": written.path.name, "num_bytes": written.num_bytes, "sha256": written.sha256}

@@ -1,4 +1,7 @@
-"""A PostgreSQL server for the tests that are marked ``postgres``; they are skipped where none is installed."""
+"""What the tests of datasets share.
+
+The tests that are marked ``postgres`` have a server of their own; they are skipped where none is installed.
+"""
 
 import os
 import pwd
@@ -10,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from modyn.datasets import writer
 
 
 def _binaries() -> Path | None:
@@ -28,6 +33,12 @@ def _user() -> int | None:
         except KeyError:
             continue
     pytest.skip("no unprivileged user to run PostgreSQL as")
+
+
+@pytest.fixture
+def in_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However small an append is, it goes into a shard's file at once."""
+    monkeypatch.setattr(writer, "INLINE_BYTES", -1)
 
 
 @pytest.fixture(scope="session")

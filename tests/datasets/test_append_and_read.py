@@ -170,7 +170,7 @@ def test_labels_must_be_there_for_all_or_none(dataset):
         dataset.append(numbers(1), timestamps=[1], labels=[1, 2])
 
 
-def test_one_write_is_one_version_or_nothing(dataset):
+def test_one_write_is_one_version_or_nothing(dataset, in_files):
     with dataset.write() as writer:
         assert writer.append(numbers(2), timestamps=[1, 2]) == range(2)
         assert writer.append(numbers(3), timestamps=[1, 2, 3]) == range(2, 5)
@@ -305,7 +305,7 @@ def test_rows_of_ones_own_are_committed_with_the_samples(dataset):
         assert connection.execute(sa.text("select key from ledger")).scalars().all() == [0]
 
 
-def test_rows_of_whole_pages_begin_at_a_page(dataset):
+def test_rows_of_whole_pages_begin_at_a_page(dataset, in_files):
     payload = np.arange(10, dtype=np.uint8).repeat(8192).reshape(10, 8192)
     dataset.append({"n": np.arange(10), "payload": payload}, timestamps=np.arange(10), labels=np.arange(10))
     found = dataset.reader().read(np.array([9, 0]))

@@ -7,14 +7,15 @@ from contextlib import contextmanager, suppress
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
-from modyn.datasets import Dataset
+from modyn.datasets import Dataset, catalog
 from modyn.errors import ConfigError, Damaged, DataError
 from modyn.workspace import Workspace
 
 
 @pytest.fixture
-def dataset(workspace):
+def dataset(workspace, in_files):
     dataset = Dataset.create(workspace, "d")
     for start in (0, 100, 200):
         payload = np.arange(start, start + 100, dtype=np.uint8).repeat(16).reshape(100, 16)
@@ -77,6 +78,28 @@ def test_a_flipped_byte_anywhere_is_found_by_verify(workspace, dataset):
     assert Dataset.open(workspace, "d").verify() == []
 
 
+def test_damage_to_a_shard_in_the_catalog_is_named(workspace):
+    dataset = Dataset.create(workspace, "small")
+    for start in (0, 10):
+        dataset.append({"x": np.arange(start, start + 10)}, timestamps=np.arange(10))
+    assert list(dataset.folder.glob("*.arrow")) == []
+    assert dataset.verify() == []
+    path = shard_path(dataset, 1)
+    with workspace.transaction() as connection:
+        content = bytearray(catalog.content(workspace, dataset.id, path.name))
+        content[-200] ^= 1
+        mine = sa.update(catalog.CONTENTS).where(catalog.CONTENTS.c.file == path.name)
+        connection.execute(mine.values(bytes=bytes(content)))
+    assert dataset.verify() == [f"{path}: bytes have changed since it was written (SHA-256 differs)"]
+    with workspace.transaction() as connection:
+        connection.execute(sa.delete(catalog.CONTENTS).where(catalog.CONTENTS.c.file == path.name))
+    again = Dataset.open(workspace, "small")
+    assert again.verify() == [f"{path}: the file is missing"]
+    with pytest.raises(Damaged, match=f"{path.name}: the file is missing"):
+        again.reader().read(np.array([3, 15]))
+    assert again.reader().read(np.array([3]))["x"].tolist() == [3]
+
+
 @contextmanager
 def mounted(folder, options):
     """A small file system in memory; skips the test where mounting is not allowed."""
@@ -109,7 +132,7 @@ def test_a_full_disk_loses_nothing(tmp_path):
         workspace.engine.dispose()
 
 
-def test_a_read_only_disk_can_be_read_and_says_that_it_cannot_be_written(tmp_path):
+def test_a_read_only_disk_can_be_read_and_says_that_it_cannot_be_written(tmp_path, in_files):
     with mounted(tmp_path / "disk", "size=8m"):
         workspace = Workspace(tmp_path / "disk" / "workspace")
         dataset = Dataset.create(workspace, "d")

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
-from modyn.datasets import Dataset, Field, Records
+from modyn.datasets import Dataset, Field, Records, catalog
 from modyn.datasets.announcing import fetch
 from modyn.errors import Damaged, DataError, NotFound
 from modyn.types import Window
@@ -72,12 +72,15 @@ def test_many_small_appends_are_compacted_in_the_background(dataset):
     assert dataset.reader().read(np.arange(70))["x"].tolist() == list(range(70))
 
 
-def test_purge_removes_the_bytes_and_gives_a_receipt(dataset, workspace):
+@pytest.mark.parametrize("where", ["in files", "in the catalog"])
+def test_purge_removes_the_bytes_and_gives_a_receipt(dataset, workspace, where, request):
+    if where == "in files":
+        request.getfixturevalue("in_files")
     secret = b"remember me not"
     payload = [b"harmless" * 3, secret, b"another", b"more"]
     dataset.append({"payload": payload}, timestamps=[1, 2, 3, 4])
     dataset.append({"payload": [b"untouched"]}, timestamps=[5])
-    untouched = shard_files(dataset)
+    untouched = [shard.file for shard in dataset._state.snapshot().shards]
     dataset.delete([1])
     assert dataset.at(2).num_samples == 5
     with workspace.transaction() as connection:
@@ -96,7 +99,7 @@ def test_purge_removes_the_bytes_and_gives_a_receipt(dataset, workspace):
     (rewritten,) = receipt.shards
     assert rewritten.old_file in untouched
     assert rewritten.num_removed == 1
-    assert len(set(untouched) & set(shard_files(dataset))) == 1
+    assert len(shard_files(dataset)) == (2 if where == "in files" else 1)
     for path in workspace.root.rglob("*"):
         assert not path.is_file() or secret not in path.read_bytes(), path
     assert "purged 1 samples of dataset 'd'" in str(receipt)
@@ -105,6 +108,25 @@ def test_purge_removes_the_bytes_and_gives_a_receipt(dataset, workspace):
     with pytest.raises(NotFound, match="sample 1 of dataset 'd' is deleted"):
         dataset.at(2).reader().read(np.array([1]))
     assert bytes(dataset.reader().read(np.array([2]))["payload"][0]) == b"another"
+
+
+def test_small_appends_stay_in_the_catalog_until_they_are_compacted(dataset, workspace):
+    for start in range(0, 30, 10):
+        dataset.append({"x": np.arange(start, start + 10)}, timestamps=np.arange(10))
+    elsewhere = Dataset.open(workspace, "d").reader()
+    for num_files, num_kept in ((0, 3), (1, 0)):
+        with catalog.reading(workspace) as connection:
+            kept = connection.execute(sa.select(sa.func.count()).select_from(catalog.CONTENTS)).scalar_one()
+        assert (len(shard_files(dataset)), kept) == (num_files, num_kept)
+        assert elsewhere.read(np.array([25, 3, 11]))["x"].tolist() == [25, 3, 11]
+        dataset.compact()
+
+
+def test_removing_a_dataset_removes_its_bytes_from_the_catalog(dataset, workspace):
+    dataset.append({"payload": [b"remember me not"]}, timestamps=[1])
+    Dataset.remove(workspace, "d")
+    for path in workspace.root.rglob("*"):
+        assert not path.is_file() or b"remember me not" not in path.read_bytes(), path
 
 
 def test_purging_everything_leaves_an_empty_dataset_that_goes_on(dataset):
@@ -197,7 +219,7 @@ def test_the_dataset_at_a_moment(dataset):
     assert dataset.at_time(between).num_samples == 1
 
 
-def test_announcing_changes_nothing_and_forgives_unknown_keys(dataset):
+def test_announcing_changes_nothing_and_forgives_unknown_keys(dataset, in_files):
     fill(dataset)
     reader = dataset.reader()
     reader.announce(np.arange(100))
