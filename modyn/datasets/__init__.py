@@ -2,7 +2,8 @@
 
 from modyn.datasets.dataset import Dataset
 from modyn.datasets.links import Field, Records
+from modyn.datasets.memory_dataset import MemoryDataset
 from modyn.datasets.reader import Ragged, Reader
 from modyn.datasets.writer import Writer
 
-__all__ = ["Dataset", "Field", "Ragged", "Reader", "Records", "Writer"]
+__all__ = ["Dataset", "Field", "MemoryDataset", "Ragged", "Reader", "Records", "Writer"]
