@@ -204,15 +204,14 @@ class Run:
 
     @cached_property
     def selections(self) -> "pd.DataFrame":
-        """A row a selection: round, selector, num_candidates, num_selected, oldest, newest, labels (dicts), new_share."""
+        """A row a selection, with the fields of the ``selected`` event (``modyn.runlog.KINDS``); counts and weights are dicts."""
         import pandas as pd
 
-        columns = ["round", "selector", "num_candidates", "num_selected", "oldest", "newest", "labels", "new_share"]
         rows = [{"round": e.round, **e.fields} for e in self._of("selected")]
-        table = pd.DataFrame(rows, columns=columns, dtype=object)
+        table = pd.DataFrame(rows, columns=_SELECTION_COLUMNS, dtype=object)
         table["oldest"], table["newest"] = _times(table["oldest"]), _times(table["newest"])
-        counts = dict.fromkeys(("round", "num_candidates", "num_selected"), "Int64")
-        return table.astype(counts | {"new_share": "float64"})
+        counts = dict.fromkeys(("round", "num_candidates", "num_selected", "never_used"), "Int64")
+        return table.astype(counts | dict.fromkeys(("new_share", "overlap", "batch_share"), "float64"))
 
     @cached_property
     def composite(self) -> "pd.DataFrame":
@@ -396,6 +395,10 @@ class Run:
 _ROUND_COUNTS = (
     "round", "start_key", "end_key", "num_samples", "num_candidates", "num_selected", "num_trained", "num_steps", "epochs",
     "peak_memory_bytes", "size_bytes",
+)  # fmt: skip
+_SELECTION_COLUMNS = (
+    "round", "selector", "num_candidates", "num_selected", "oldest", "newest", "labels", "candidate_labels", "arrived",
+    "candidates_arrived", "new_share", "overlap", "never_used", "weights", "batch_share",
 )  # fmt: skip
 _ROUND_COLUMNS = (
     "round", "finished", "started_at", "trigger", "start_key", "end_key", "start_time", "end_time", "data_until",

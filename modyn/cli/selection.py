@@ -169,5 +169,5 @@ def _label(samples: Samples, row: int, classes: Sequence[str] | None) -> str:
             return ", ".join(name for name, there in zip(classes, label, strict=True) if there) or "none"
         return ", ".join(f"{value:g}" for value in label.tolist())
     if classes is not None and samples.labels.dtype.kind in "iu" and 0 <= label < len(classes):
-        return classes[label]
+        return str(classes[label])
     return f"{label:.6g}" if samples.labels.dtype.kind == "f" else str(label)

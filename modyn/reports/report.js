@@ -5,6 +5,7 @@
   const fine = matchMedia("(pointer: fine)");
   const STATIONS = { trigger: ["#999933", "#d2d26a"], select: ["#4a90c2", "#8cc4ea"], load: ["#2f9c85", "#5fd0b6"], train: ["#dd7a55", "#f2a07e"], evaluate: ["#a3a8ad", "#7a838b"], store: ["#b3659a", "#e6a4cc"] };
   const LABELS = [["#332288", "#9d8cff"], ["#44aa99", "#5fd0b6"], ["#ddaa33", "#e8c53a"], ["#aa4466", "#f08fae"], ["#88ccee", "#a9dcf7"], ["#117733", "#4fbf72"], ["#999933", "#d2d26a"], ["#882255", "#d77fb0"], ["#ee8866", "#f7ab90"], ["#777777", "#aaaaaa"]];
+  const AGES = [["#1f5f8b", "#8cc4ea"], ["#4a90c2", "#5b9fcf"], ["#8fbcd9", "#3d7299"], ["#c0d9e9", "#2c5066"], ["#dfe5ea", "#3a434b"]];
   const style = getComputedStyle(document.documentElement);
 
   function palette() {
@@ -13,6 +14,7 @@
     for (let n = 0; n < 6; n++) colours["$run" + n] = read("run" + n);
     for (const name in STATIONS) colours["$station-" + name] = STATIONS[name][dark.matches ? 1 : 0];
     LABELS.forEach((pair, n) => { colours["$label" + n] = pair[dark.matches ? 1 : 0]; });
+    AGES.forEach((pair, n) => { colours["$age" + n] = pair[dark.matches ? 1 : 0]; });
     return colours;
   }
 

@@ -1,7 +1,7 @@
 """The charts of one run: its data and triggers, its costs, what it trained on, and how training went."""
 
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from modyn.reports.drawing import (
     trace,
     windows_of,
 )
+from modyn.reports.selection_charts import LOWER, UPPER, gap, selected_ages, selected_labels, selection_numbers
 from modyn.reports.time_matrix import time_matrix
 from modyn.reports.trigger_chart import trigger_values
 from modyn.reports.words import (
@@ -39,14 +40,19 @@ from modyn.types import Float64s
 if TYPE_CHECKING:
     import pandas as pd
 
-MAX_LABELS = 10
-_UPPER, _LOWER = [0.56, 1], [0, 0.44]
-"""The halves of a chart of two panels."""
-
 
 def run_charts(run: Run, number: int) -> list[Chart]:
     """Every chart for which the run has events; ``number`` is its place in the report."""
-    makers = (time_matrix, data_and_triggers, trigger_values, costs, selections, losses)
+    makers = (
+        time_matrix,
+        data_and_triggers,
+        trigger_values,
+        costs,
+        selected_labels,
+        selected_ages,
+        selection_numbers,
+        losses,
+    )
     charts = [make(run, number) for make in makers]
     return [chart for chart in charts if chart is not None]
 
@@ -141,10 +147,10 @@ def costs(run: Run, number: int) -> Chart | None:
         traces,
         caption,
         barmode="stack",
-        bargap=_gap(names),
+        bargap=gap(names),
         xaxis=categories("round", names, anchor="y2", nticks=12),
-        yaxis=axis("seconds a round", domain=_UPPER, rangemode="tozero"),
-        yaxis2=axis("seconds so far", domain=_LOWER, rangemode="tozero"),
+        yaxis=axis("seconds a round", domain=UPPER, rangemode="tozero"),
+        yaxis2=axis("seconds so far", domain=LOWER, rangemode="tozero"),
     )
     return Chart(id=f"costs-{number}", title="What each round cost", figures={"*": shown}, height=460)
 
@@ -170,70 +176,6 @@ def _station_traces(station: str, places: Sequence[int], seconds: Sequence[float
         trace("bar", station, names, numbers(seconds), text=now, marker={"color": colour}, **group),
         trace("lines", station, names, numbers(sums), text=so_far, yaxis="y2", **area, **group),
     ]
-
-
-def selections(run: Run, number: int) -> Chart | None:
-    """What the rounds trained on: shares of labels, and age; None if no labels were logged."""
-    table = run.selections
-    table = table[[isinstance(labels, Mapping) and sum(labels.values()) > 0 for labels in table["labels"]]]
-    if table.empty:
-        return None
-    rounds = [str(r) for r in table["round"]]
-    traces = _label_traces(rounds, list(table["labels"]))
-    caption = "The labels of the samples that each round trained on, as shares."
-    layout: dict[str, Any] = {
-        "barmode": "stack",
-        "bargap": _gap(rounds),
-        "xaxis": categories("round", rounds, nticks=12),
-    }
-    layout["yaxis"] = axis("share of samples", tickformat=".0%", range=[0, 1])
-    ages = _age_bars(run, table, rounds)
-    if ages is not None:
-        traces.append(ages)
-        layout["xaxis"]["anchor"], layout["yaxis"]["domain"] = "y2", _UPPER
-        layout["yaxis2"] = axis("age in days", domain=_LOWER, rangemode="tozero")
-        caption += " Below: their age, from the newest to the oldest, in days before the end of the round's data."
-    shown, title = figure(traces, caption, **layout), "What each round trained on"
-    return Chart(id=f"selection-{number}", title=title, figures={"*": shown}, height=460 if ages else 300)
-
-
-def _label_traces(rounds: Sequence[str], counted: Sequence[Mapping[str, int]]) -> list[Trace]:
-    """Stacked bars of the most frequent labels, and of the others together."""
-    totals: Counter[str] = Counter()
-    for labels in counted:
-        totals.update(labels)
-    named = sorted((label for label, _ in totals.most_common(MAX_LABELS)), key=_label_order)
-    series = {f"label {label}": [labels.get(label, 0) for labels in counted] for label in named}
-    colours = [f"$label{place}" for place in range(len(named))]
-    if len(totals) > len(named):
-        others = [sum(n for label, n in labels.items() if label not in named) for labels in counted]
-        series[f"{len(totals) - len(named)} other labels"] = others
-        colours.append("$fill")
-    every = [sum(labels.values()) for labels in counted]
-    traces = []
-    for (name, counts), colour in zip(series.items(), colours, strict=True):
-        shares = [count / total for count, total in zip(counts, every, strict=True)]
-        cells = zip(rounds, shares, counts, strict=True)
-        texts = [said(f"round {r}, {name}: {share:.1%} ({count_text(n, 'sample')})") for r, share, n in cells]
-        traces.append(trace("bar", name, rounds, numbers(shares), text=texts, marker={"color": colour}))
-    return traces
-
-
-def _label_order(label: str) -> tuple[bool, float, str]:
-    is_number = label.lstrip("-").isdigit()
-    return (not is_number, float(label) if is_number else 0.0, label)
-
-
-def _age_bars(run: Run, table: "pd.DataFrame", rounds: Sequence[str]) -> Trace | None:
-    """Bars from the age of the newest sample to that of the oldest; None if no times were logged."""
-    ends = run.rounds.set_index("round")["end_time"].reindex(table["round"]).array
-    newest, oldest = ((ends - table[c].array).total_seconds() / 86_400 for c in ("newest", "oldest"))
-    if not np.isfinite(oldest).any():
-        return None
-    cells = zip(rounds, newest, oldest, strict=True)
-    texts = [said(f"round {r}: {young:,.1f} to {old:,.1f} days old") for r, young, old in cells]
-    options = {"base": numbers(newest), "marker": {"color": "$fill"}, "yaxis": "y2", "showlegend": False}
-    return trace("bar", "age", rounds, numbers(oldest - newest), text=texts, **options)
 
 
 def losses(run: Run, number: int) -> Chart | None:
@@ -276,8 +218,3 @@ def _broken_between_rounds(
             x, y, found = [*x, None], [*y, None], [*found, ""]
         x, y, found = [*x, place], [*y, value], [*found, text]
     return x, y, found
-
-
-def _gap(names: Sequence[str]) -> float:
-    """The space between bars, so that one or two do not fill the chart."""
-    return 0.75 if len(names) < 3 else 0.2

@@ -64,6 +64,7 @@ class Journal:
         labels: Mapping[str, int] | None = None,
         finish: bool = True,
         scores: Mapping[str, float | None] | None = None,
+        selected: Mapping[str, Any] | None = None,
     ) -> str:
         """One round, trained on the window of its number; its checkpoint is ``<run>-c<number>``."""
         log, window = self.log, self.windows[number]
@@ -72,17 +73,16 @@ class Journal:
         times = {"start_time": window["start"], "end_time": window["end"]}
         log.append("round-started", round=number, trigger="every", num_samples=100, **span, **times)
         counts = labels or {"0": 60, "1": 40}
-        log.append(
-            "selected",
-            round=number,
-            selector="all",
-            num_candidates=100 * (number + 1),
-            num_selected=100,
-            oldest=JAN,
-            newest=window["end"] - 1,
-            labels=counts,
-            new_share=1 / (number + 1),
-        )
+        described = {
+            "selector": "all",
+            "num_candidates": 100 * (number + 1),
+            "num_selected": 100,
+            "oldest": JAN,
+            "newest": window["end"] - 1,
+            "labels": counts,
+            "new_share": 1 / (number + 1),
+        }
+        log.append("selected", round=number, **described | dict(selected or {}))
         log.append("cost", round=number, station="select", seconds=0.1, num_samples=100)
         for epoch in range(2):
             log.append(
@@ -210,6 +210,37 @@ def long_run(
     journal.composite(active, trained)
     journal.log.append("warning", message="window 6 has one class only, so roc-auc is undefined there")
     return journal.finish(len(done))
+
+
+def choosy_run(runs: Path, name: str = "choosy", *, num_rounds: int = 12, weighted: bool = True) -> Run:
+    """A run that selects a quarter of all data with weights, prefers label 1, and goes back to old data now and then."""
+    rng = np.random.default_rng(3)
+    pipeline = {"trigger": {"every": {"interval": "30d"}}, "selector": {"gradient-norm": {"budget": "25%"}}}
+    journal = Journal(runs, name, num_windows=num_rounds, pipeline=pipeline)
+    for number in range(num_rounds):
+        total = 100 * (number + 1)
+        size, old = total // 4, min(number, 9)
+        arrived = {str(n): size // (old + 1) for n in range(number - old, number)}
+        arrived[str(number)] = size - sum(arrived.values())
+        journal.round(
+            number,
+            labels={"0": size // 3, "1": size - size // 3},
+            selected={
+                "selector": "gradient-norm",
+                "num_candidates": total,
+                "num_selected": size,
+                "candidate_labels": {"0": total - total // 4, "1": total // 4},
+                "arrived": arrived,
+                "candidates_arrived": {str(n): 100 for n in range(number + 1)},
+                "overlap": None if number == 0 else 0.2 + 0.3 * float(rng.random()),
+                "never_used": int(total * 0.75 * 0.85**number),
+                "weights": {"min": 0.2, "q25": 0.7, "median": 0.9, "q75": 1.2, "max": 3.0 + number / 2, "mean": 1.0}
+                if weighted
+                else None,
+                "batch_share": None,
+            },
+        )
+    return journal.finish(num_rounds)
 
 
 def _check_for_drift(journal: Journal, number: int, rng: np.random.Generator) -> None:

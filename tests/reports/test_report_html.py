@@ -15,7 +15,7 @@ from modyn.reports import write_html
 from modyn.reports.html import report_html
 from modyn.run import Run
 from modyn.runlog import RunLog
-from tests.reports.journals import Journal, long_run, small_run
+from tests.reports.journals import Journal, choosy_run, long_run, small_run
 
 MEGABYTE = 1_000_000
 
@@ -61,8 +61,8 @@ def test_nothing_is_loaded_from_outside(page: str) -> None:
     assert "default-src 'none'" in text
 
 
-def test_every_figure_is_valid_for_plotly(page: str) -> None:
-    for chart, figures in charts_of(page).items():
+def test_every_figure_is_valid_for_plotly(page: str, tmp_path: Path) -> None:
+    for chart, figures in (charts_of(page) | selection_charts_of(choosy_run(tmp_path))).items():
         for choice, figure in figures.items():
             painted = re.sub(r'"\$[a-z0-9-]+"', '"#123456"', json.dumps(figure))
             parts = json.loads(painted)
@@ -74,7 +74,7 @@ def test_every_chart_that_the_issue_names_is_there(page: str) -> None:
     charts = set(charts_of(page))
     assert {"score-over-time", "score-against-cost", "firings", "trigger-1"} <= charts
     for number in range(3):
-        assert {f"{kind}-{number}" for kind in ("matrix", "data", "costs", "selection", "loss")} <= charts
+        assert {f"{kind}-{number}" for kind in ("matrix", "data", "costs", "selection", "ages", "loss")} <= charts
 
 
 def test_every_metric_can_be_chosen_in_every_chart_of_scores(page: str) -> None:
@@ -140,6 +140,77 @@ def test_many_labels_are_gathered_under_other(tmp_path: Path) -> None:
     journal.round(0, labels={str(n): 20 - n for n in range(15)})
     names = [t["name"] for t in charts_of(report_html(journal.close()))["selection-0"]["*"]["data"]]
     assert names[:11] == [*(f"label {n}" for n in range(10)), "5 other labels"]
+
+
+def selection_charts_of(run: Run) -> dict[str, dict[str, Any]]:
+    return {
+        name: figures for name, figures in charts_of(report_html(run)).items() if name.startswith(("select", "ages"))
+    }
+
+
+def selection_charts(run: Run) -> dict[str, Any]:
+    return {name: figures["*"] for name, figures in selection_charts_of(run).items()}
+
+
+def test_what_was_selected_is_shown_per_class_and_per_age_beside_the_candidates(tmp_path: Path) -> None:
+    shown = selection_charts(choosy_run(tmp_path))
+    by_name = {trace["name"]: trace for chart in ("selection-0", "ages-0") for trace in shown[chart]["data"]}
+    ages = ["this round&#x27;s data", "1 round old", "2 or 3 rounds old", "4 to 7 rounds old", "older"]
+    assert list(by_name) == ["label 0", "label 1", *ages]
+    assert by_name["label 1"]["y"][3] == pytest.approx(1 - 33 / 100)
+    assert by_name["label 1"]["text"][3] == "round 3, label 1: 67.0% (67 samples)<br>25.0% of the candidates"
+    assert by_name["2 or 3 rounds old"]["y"][3] == pytest.approx(2 * 25 / 100)
+    assert "(50 samples)<br>50.0% of the candidates" in by_name["2 or 3 rounds old"]["text"][3]
+    for shares in zip(*(by_name[name]["y"] for name in ages), strict=True):
+        assert sum(shares) == pytest.approx(1, abs=1e-4)
+    assert by_name["older"]["y"][8] == pytest.approx(0.1, abs=0.02)
+
+
+def test_overlap_samples_never_used_and_weights_are_shown(tmp_path: Path) -> None:
+    figure = selection_charts(choosy_run(tmp_path))["selecting-0"]
+    by_name = {trace["name"]: trace for trace in figure["data"]}
+    assert set(by_name["selected"]["y"]) == {0.25}
+    assert by_name["selected before too"]["y"][0] is None
+    assert all(0.2 <= share <= 0.5 for share in by_name["selected before too"]["y"][1:])
+    assert by_name["never used"]["y"][:2] == [0.75, pytest.approx(0.635)]
+    assert "weights 0.200 to 4.000" in by_name["median weight"]["text"][2]
+    assert figure["layout"]["yaxis2"]["title"]["text"] == "weight"
+    plain = selection_charts(choosy_run(tmp_path, "plain", weighted=False))["selecting-0"]
+    assert "yaxis2" not in plain["layout"]
+    assert "weight" not in plain["caption"]
+
+
+def test_widely_spread_weights_are_drawn_on_a_logarithmic_axis(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    spread = {"min": 1.0, "q25": 2.0, "median": 5.0, "q75": 40.0, "max": 900.0, "mean": 50.0}
+    journal.round(0, selected={"weights": spread})
+    assert selection_charts(journal.close())["selecting-0"]["layout"]["yaxis2"]["type"] == "log"
+
+
+def test_a_run_that_takes_everything_has_no_chart_of_how_it_selected(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.round(0, selected={"num_candidates": 100, "weights": None})
+    assert set(selection_charts(journal.close())) == {"selection-0", "ages-0"}
+
+
+def test_rounds_that_chose_within_batches_say_what_is_shown(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.round(0, selected={"batch_share": 0.25})
+    assert "trained on 0.25 of each large batch" in selection_charts(journal.close())["selection-0"]["caption"]
+
+
+def test_unlabelled_samples_still_have_ages(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.round(0, selected={"labels": None, "arrived": {"0": 100}, "candidates_arrived": {"0": 100}})
+    shown = selection_charts(journal.close())
+    assert set(shown) == {"ages-0"}
+    assert [trace["name"] for trace in shown["ages-0"]["data"]] == ["this round&#x27;s data"]
+
+
+def test_journals_from_before_these_fields_still_have_a_report(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.round(0)
+    assert "from the newest to the oldest" in selection_charts(journal.close())["ages-0"]["caption"]
 
 
 def test_what_users_write_cannot_become_html(tmp_path: Path) -> None:
