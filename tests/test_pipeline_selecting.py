@@ -98,6 +98,8 @@ def test_holdout_models_are_stored_with_their_lineage(pipeline_file: Write, stre
         assert [c.run for c in halves] == [made.id, made.id]
         assert sum(c.num_samples for c in halves) == 200 * (number + 1)
     assert len(list(store.checkpoints(made.id))) == 5
+    store.remove(made.id)
+    assert not list(store.checkpoints())
 
 
 def test_a_checkpoint_of_another_run_can_score_as_a_proxy(pipeline_file: Write, stream: Workspace) -> None:

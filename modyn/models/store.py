@@ -3,6 +3,7 @@
 ``models/<run>/<round>/`` holds ``weights.safetensors`` and ``checkpoint.json``; a checkpoint's id is ``<run>/<round>``.
 """
 
+import glob
 import hashlib
 import json
 import shutil
@@ -66,8 +67,9 @@ class ModelStore:
         return iter(sorted(found, key=lambda c: (c.run, c.round)))
 
     def remove(self, run: str) -> None:
-        """Remove a run's checkpoints; nothing happens if it has none."""
-        shutil.rmtree(self.root / run, ignore_errors=True)
+        """Remove a run's checkpoints and its holdout models (``RUN.holdout-0``, ...); nothing happens if it has none."""
+        for folder in (self.root / run, *self.root.glob(f"{glob.escape(run)}.holdout-*")):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _ids(self) -> list[str]:
         return [str(p.parent.relative_to(self.root)) for p in self.root.glob("*/*/checkpoint.json")]

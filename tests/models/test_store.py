@@ -111,3 +111,11 @@ def test_a_put_that_was_killed_leaves_no_checkpoint_and_can_be_done_again(store:
     assert list(store.checkpoints()) == []
     store.put(WEIGHTS, checkpoint())
     assert len(store.weights("r-1/0")) == 2
+
+
+def test_removing_a_run_removes_its_holdout_models_and_no_others(store: ModelStore) -> None:
+    for run in ("r-1", "r-1.holdout-0", "r-1.holdout-1", "r-10", "r-10.holdout-0", "other-r-1.holdout-0"):
+        store.put(WEIGHTS, checkpoint(run=run))
+    store.remove("r-1")
+    assert [c.run for c in store.checkpoints()] == ["other-r-1.holdout-0", "r-10", "r-10.holdout-0"]
+    store.remove("r-1")
