@@ -4,7 +4,7 @@ import json
 import signal
 import threading
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +16,7 @@ from rich.table import Table
 from modyn import config
 from modyn.cli.importing import ImportBar
 from modyn.datasets import Dataset
-from modyn.errors import ConfigError, Damaged
+from modyn.errors import AlreadyExists, ConfigError, Damaged
 from modyn.policy import build, to_document
 from modyn.sources import Added, Feed, Source, add, ledger
 from modyn.sources.guess import guess_format
@@ -81,7 +81,11 @@ def add_(
         dataset = Dataset.open(workspace, name)
     else:
         storage = "link" if link else "copy"
-        dataset = Dataset.create(workspace, name, label_classes=source.classes, storage=storage)
+        try:
+            dataset = Dataset.create(workspace, name, label_classes=source.classes, storage=storage)
+        except AlreadyExists as error:
+            hint = f"--extend adds to it, modyn data watch {name} goes on with its sources, modyn data rm {name} removes it"
+            raise AlreadyExists(f"{error}: {hint}") from None
     try:
         with ImportBar() as progress:
             added = add(dataset, source, progress=progress)
@@ -182,8 +186,11 @@ def watch(
     seconds = _duration(interval) / 1e6
     stop = threading.Event()
     previous = signal.signal(signal.SIGINT, lambda *_: stop.set()) if not once else None
+    told: tuple[str, ...] = ()
     try:
         for added in [feed.poll()] if once else feed.follow(interval_s=seconds, stop=stop):
+            refused, added = added.refused, replace(added, refused=_not_in(told, added.refused))
+            told = refused  # what stands in the way is said once, not at every look
             if once or added.samples or added.quarantined or added.deleted or added.refused:
                 _report(name, added)
             expired = dataset.expire(now_us())
@@ -192,6 +199,10 @@ def watch(
     finally:
         if previous is not None:
             signal.signal(signal.SIGINT, previous)
+
+
+def _not_in(told: Sequence[str], messages: Sequence[str]) -> tuple[str, ...]:
+    return tuple(message for message in messages if message not in told)
 
 
 def _redefine(dataset: Dataset, settings: Sequence[str]) -> Source | None:
@@ -296,7 +307,7 @@ def _doomed(
     if conditions:
         meant.append(dataset.find(conditions))
     if keys is not None:
-        meant.append(_parse_keys(keys))
+        meant.append(_keys_in(keys, dataset.end_key))
     if source_file is not None:
         ledger.prepare(dataset.workspace)
         with dataset.workspace.transaction() as connection:
@@ -307,19 +318,22 @@ def _doomed(
         meant.append(dataset.find_ids(id_column, _parse_ids(ids)))
     if not meant:
         raise ConfigError("say which samples: conditions, --keys, --source-file, or --id-column with --ids")
-    found = dataset.samples().keys
+    found = dataset.keys()
     for some in meant:
         found = np.intersect1d(found, some)
     return found
 
 
-def _parse_keys(text: str) -> Int64s:
+def _keys_in(text: str, end_key: int) -> Int64s:
+    """The keys below ``end_key`` that keys and ranges with commas between name."""
     parts = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         if not first.isdigit() or (dash and not last.isdigit()):
             raise ConfigError(f"--keys: '{part.strip()}' is neither a key nor a range such as 100-199")
-        parts.append(np.arange(int(first), int(last or first) + 1, dtype=np.int64))
+        if int(last or first) < int(first):
+            raise ConfigError(f"--keys: the range '{part.strip()}' ends before it begins")
+        parts.append(np.arange(min(int(first), end_key), min(int(last or first) + 1, end_key), dtype=np.int64))
     return np.concatenate(parts)
 
 
@@ -330,6 +344,8 @@ def _parse_ids(text: str) -> list[str]:
         return [line.strip() for line in Path(text[1:]).read_text(encoding="utf-8").splitlines() if line.strip()]
     except OSError as error:
         raise ConfigError(f"--ids: {text[1:]} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"--ids: {text[1:]} is not UTF-8 text") from None
 
 
 @app.command("retention")

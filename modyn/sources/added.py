@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 
 from modyn.sources.rows import Bad
-from modyn.types import Int64s, Samples, Window
+from modyn.types import Int64s, Window
 from modyn.workspace import Workspace
 
 
@@ -40,7 +40,7 @@ class Dataset(Protocol):
 
     def write(self) -> AbstractContextManager[Any]: ...
 
-    def samples(self, window: Window | None = None) -> Samples: ...
+    def keys(self, window: Window | None = None) -> Int64s: ...
 
 
 @dataclass(frozen=True, kw_only=True)

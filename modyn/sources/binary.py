@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field, PositiveInt, model_validator
 
+from modyn.errors import DataError
 from modyn.policy import Options
 from modyn.sources import Bad, Cursor, File, FileSource, Layout, Rows
 from modyn.sources.rows import as_arrow
@@ -122,8 +123,8 @@ class Binary(FileSource):
         size = max(1, BLOCK // self.record_size) * self.record_size
         with file.open() as stream:
             stream.seek(offset)
-            while data := stream.read(size):
-                while len(data) % self.record_size and (more := stream.read(size - len(data))):
+            while data := stream.read(wanted := max(0, min(size, file.size - offset))):
+                while len(data) % self.record_size and (more := stream.read(wanted - len(data))):
                     data += more
                 num, rest = divmod(len(data), self.record_size)
                 bad = []
@@ -167,7 +168,11 @@ class Binary(FileSource):
         return values.view(dtype).astype(dtype.newbyteorder("="), copy=False)
 
     def link_of(self, file: File, start: Cursor, times: int | None) -> dict[str, Any] | None:
-        """Where the records from ``start`` on lie, for a dataset that links them; None if there is none."""
+        """Where the records from ``start`` on lie, for a dataset that links them; None if there is none.
+
+        Raises DataError for what only a copy can hold.
+        """
+        self._check_link()
         offset = start.offset or self.header_size
         num = (file.size - offset) // self.record_size
         if num <= 0:
@@ -187,6 +192,24 @@ class Binary(FileSource):
             "label": self._field(fields[self.label_columns[0]]) if self.label_columns else None,
             "timestamp": moment if moment is not None else 0,
         }
+
+    def _check_link(self) -> None:
+        """Raise DataError if the records say something that is worked out while copying, and would be lost in place."""
+        fields = self.layout_of_record()
+        why = None
+        if len(self.label_columns) > 1:
+            why = f"the label is {len(self.label_columns)} fields, and can be one"
+        elif "payload" in fields and "payload" not in self.fields and len(self._rest()) > 1:
+            pieces = ", ".join(f"{start}-{end - 1}" for start, end in self._rest())
+            why = f"the payload lies in several pieces (bytes {pieces}): name them with fields: {{...}}"
+        elif self.timestamp is not None and self.time_from in (None, "column"):
+            kind = fields[self.timestamp].type if self.timestamp in fields else ""
+            if self.time_unit == "ns":
+                why = "times in ns are cut to microseconds"
+            elif kind.startswith("float"):
+                why = f"times of type {kind} are rounded to microseconds"
+        if why is not None:
+            raise DataError(f"{self.path} cannot be linked: {why}; make the dataset without linking to copy it")
 
     def _field(self, field: BinaryField) -> dict[str, Any]:
         shape = [] if field.count is None else [field.count]

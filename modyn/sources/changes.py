@@ -6,9 +6,10 @@ from typing import Protocol
 
 import numpy as np
 
+from modyn.errors import Damaged
 from modyn.sources.hashing import FORGOTTEN, Hashes, occurrences
 from modyn.sources.ledger import Extent, keys_of
-from modyn.types import Array, Int64s, Samples, Window
+from modyn.types import Array, Int64s, Window
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,13 +37,13 @@ class Past:
 class HasSamples(Protocol):
     """A dataset, as far as it is asked here."""
 
-    def samples(self, window: Window | None = None) -> Samples: ...
+    def keys(self, window: Window | None = None) -> Int64s: ...
 
 
 def past_of(dataset: HasSamples, extents: Sequence[Extent]) -> Past:
     """What was taken of a file, and which of it is still live."""
     keys = keys_of(extents)
-    live = [np.isin(keys_of([e]), dataset.samples(Window(e.first_key, e.end_key)).keys) for e in extents]
+    live = [_live_of(dataset, e) for e in extents]
     return Past(
         extents,
         keys,
@@ -50,6 +51,14 @@ def past_of(dataset: HasSamples, extents: Sequence[Extent]) -> Past:
         _joined([e.contents for e in extents]),
         _joined([e.subjects for e in extents]),
     )
+
+
+def _live_of(dataset: HasSamples, extent: Extent) -> Array:
+    """Which keys of an extent are live; all, for what is known, if they lie in a linked file that is gone."""
+    try:
+        return np.isin(keys_of([extent]), dataset.keys(Window(extent.first_key, extent.end_key)))
+    except Damaged:
+        return np.ones(len(extent), bool)
 
 
 def _joined(parts: Sequence[Hashes | None]) -> Hashes | None:

@@ -111,8 +111,10 @@ def plain(column: pa.ChunkedArray | pa.Array, *, mend_text: bool = False) -> pa.
 def _fixed_size(array: pa.Array) -> pa.Array:
     """Lists that are all equally long as lists of that size; others as they are."""
     lengths = pc.unique(pc.list_value_length(array.drop_null())).to_pylist()
-    if len(lengths) != 1 or not lengths[0] or array.null_count:
+    if len(lengths) != 1 or not lengths[0]:
         return array
+    if array.null_count:
+        return pc.cast(array, pa.list_(array.type.value_type, lengths[0]))
     return pa.FixedSizeListArray.from_arrays(array.flatten(), lengths[0])
 
 

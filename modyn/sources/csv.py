@@ -10,9 +10,9 @@ from pydantic import Field, field_validator
 
 from modyn.errors import DataError
 from modyn.sources import Bad, Cursor, File, FileSource, Layout, Rows
-from modyn.sources.convert import MISSING, cast_or_null
+from modyn.sources.convert import MISSING, cast_or_null, one_array
 from modyn.sources.lines import BLOCK, FIRST_BLOCK, Quoting, blocks, continues, split_rows
-from modyn.sources.rows import RAW_LIMIT
+from modyn.sources.rows import RAW_LIMIT, as_arrow
 from modyn.types import Int64s
 
 
@@ -184,20 +184,26 @@ class _Reader:
 
     def read(self, data: bytes, *, first_row: int, end: int) -> Rows:
         """The rows of a block. Rows with too few or too many fields are set apart."""
-        if self.source.encoding.lower().replace("-", "") != "utf8":
-            data = data.decode(self.source.encoding, "replace").encode()
+        stored = data
+        if (
+            self.source.encoding.lower().replace("-", "") != "utf8"
+        ):  # what does not decode stays as it is, and is found below
+            data = data.decode(self.source.encoding, "surrogateescape").encode("utf8", "surrogateescape")
         try:
             table = self._parse(data, self.types, self.source._parsing(self.delimiter), threads=True)
             numbers = np.arange(first_row, first_row + table.num_rows, dtype=np.int64)
             bad: list[Bad] = []
             total = table.num_rows
+            careful = any(pa.types.is_binary(f.type) and f.name not in self.types for f in table.schema)
         except pa.ArrowInvalid:
+            careful = True
+        if careful:
             table, numbers, bad, total = self._carefully(data, first_row)
         if not self.fixed:  # the rest of this file follows the types of its first block
             self.types = {f.name: f.type for f in table.schema if not pa.types.is_null(f.type)} | self.types
 
         def raw(rows: Int64s) -> list[bytes | None]:
-            lines = split_rows(data, self.source._quoting)
+            lines = split_rows(stored, self.source._quoting)
             return [lines[number - first_row] if number - first_row < len(lines) else None for number in numbers[rows]]
 
         return Rows(table, numbers, Cursor(end, first_row + total), bad, raw)
@@ -221,7 +227,7 @@ class _Reader:
         def set_apart(row: Any) -> str:
             wrong.append(row.number - 1)
             reason = f"has {row.actual_columns} fields, not {row.expected_columns}"
-            raw = row.text.encode()
+            raw = row.text.encode(self.source.encoding, "surrogateescape")
             bad.append(Bad(row=first_row + row.number - 1, reason=reason, raw=raw if len(raw) <= RAW_LIMIT else None))
             return "skip"
 
@@ -232,18 +238,32 @@ class _Reader:
             wrong.clear()
             bad.clear()
             texts = self._parse(data, dict.fromkeys(self.include, pa.binary()), parsing, threads=False)
-            table = pa.table({name: self._text_or_typed(name, texts[name]) for name in self.include})
+            table = texts
         total = table.num_rows + len(wrong)
         numbers = first_row + np.delete(np.arange(total, dtype=np.int64), wrong)
-        return table, numbers, bad, total
+        undecodable = self._undecodable(table)
+        for place, name in undecodable.items():
+            bad.append(Bad(row=int(numbers[place]), reason=f"{name} is not text in {self.source.encoding} (encoding)"))
+        kept = np.delete(np.arange(len(numbers), dtype=np.int64), list(undecodable))
+        table = table.take(as_arrow(kept)) if undecodable else table
+        columns = {name: self._text_or_typed(name, one_array(table[name])) for name in self.include}
+        return pa.table(columns), numbers[kept], bad, total
 
-    def _text_or_typed(self, name: str, column: pa.ChunkedArray) -> pa.Array:
-        text, undecodable = cast_or_null(column.combine_chunks(), pa.string())
-        if undecodable.any():
-            text = pa.array(
-                ["\ufffd" if u else t for t, u in zip(text.to_pylist(), undecodable, strict=True)], pa.string()
-            )
+    def _undecodable(self, table: pa.Table) -> dict[int, str]:
+        """The rows that hold a text that is none in the file's encoding, and the first column of each that does."""
+        found: dict[int, str] = {}
+        for name in self.include:
+            if pa.types.is_binary(table.schema.field(name).type) and self.types.get(name) != pa.binary():
+                _, failed = cast_or_null(one_array(table[name]), pa.string())
+                found = dict.fromkeys(np.flatnonzero(failed).tolist(), name) | found
+        return found
+
+    def _text_or_typed(self, name: str, column: pa.Array) -> pa.Array:
+        """A column in the type decided on, or in text if a value does not fit it."""
         kind = self.types.get(name)
+        if not pa.types.is_binary(column.type) or kind == pa.binary():
+            return column
+        text, _ = cast_or_null(column, pa.string())
         if kind is None or kind == pa.string():
             return text
         typed, failed = cast_or_null(text, kind)

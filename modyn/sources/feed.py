@@ -11,6 +11,7 @@ from modyn.sources import FileSource, Source, ledger
 from modyn.sources.added import Added, Dataset, Progress
 from modyn.sources.intake import Intake
 from modyn.sources.paths import anchored, is_local, open_file_system
+from modyn.sources.rows import Unreachable
 from modyn.sources.times import now_us
 
 __all__ = ["Added", "Feed", "add", "watch"]
@@ -91,11 +92,18 @@ class Feed:
         return self.follow()
 
     def follow(self, *, interval_s: float = 2.0, stop: threading.Event | None = None) -> Iterator[Added]:
-        """Poll whenever a local file changes, and at least each ``interval_s``, until ``stop`` is set; yield what came of each."""
+        """Poll whenever a local file changes, and at least each ``interval_s``, until ``stop`` is set; yield what came of each.
+
+        What cannot be reached just now (a disk that is not mounted, a store that does not answer) is reported as refused.
+        """
         stop = stop or threading.Event()
         wake = self._wake(interval_s, stop)
         while not stop.is_set():
-            yield self.poll()
+            try:
+                added = self.poll()
+            except Unreachable as error:
+                added = Added(refused=(str(error),))
+            yield added
             next(wake, None)
 
     def _wake(self, interval_s: float, stop: threading.Event) -> Iterator[None]:

@@ -125,7 +125,7 @@ class Files(FileSource):
         stem = re.sub(r"\.[^./]*$", "", file.path)
         for path in (stem + self.sibling_suffix, file.path + self.sibling_suffix):
             try:
-                return replace(file, path=path).read().decode().strip() or None
+                return replace(file, path=path, inode=None).read().decode().strip() or None
             except (FileNotFoundError, UnicodeDecodeError):
                 continue
         return None

@@ -90,7 +90,10 @@ class Gathering:
         """Samples from rows. Raises BadSample if one is unusable and the source says ``on_bad_sample: fail``."""
         if times is None and self.source.timestamp is None:
             times = self.clock()
-        shaped, layout = shape(rows, self.source, self.layout, where=where, times=times)
+        if rows.bad and not rows.table.num_columns:  # not one row could be parsed, so nothing is known of columns
+            shaped, layout = replace(nothing(), bad=rows.bad), self.layout
+        else:
+            shaped, layout = shape(rows, self.source, self.layout, where=where, times=times)
         if shaped.bad and self.source.on_bad_sample == "fail":
             raise BadSample(in_words(where, shaped.bad[0]))
         self.layout = layout
@@ -207,8 +210,9 @@ class Gathering:
     def hashes(self, shaped: Shaped) -> tuple[Hashes, Hashes | None]:
         """``contents[n]`` and, if there is an id column, ``subjects[n]``. A time of arrival is no part of a row."""
         with_time = self.source.timestamp is not None and getattr(self.source, "time_from", None) in (None, "column")
-        subjects = None if self.source.id is None else column_hashes(shaped, self.source.id)
-        return content_hashes(shaped, with_time=with_time), subjects
+        salt = self.layout.salt if self.layout is not None else ""
+        subjects = None if self.source.id is None else column_hashes(shaped, self.source.id, salt=salt)
+        return content_hashes(shaped, with_time=with_time, salt=salt), subjects
 
     def _count(self, samples: int, bad: Sequence[tuple[str, Bad]], deleted: int) -> None:
         first = self.added.first_bad or (in_words(*bad[0]) if bad else None)

@@ -1,4 +1,8 @@
-"""A 64-bit hash of each row, so that a changed file's rows can be told from those taken before."""
+"""A 64-bit hash of each row, so that a changed file's rows can be told from those taken before.
+
+Hashes outlive the rows, also those that were deleted and purged, so they are salted by dataset and cannot be run backwards.
+Whoever has the catalog, where the salt is too, can still try whether a row that they guess was there.
+"""
 
 import hashlib
 from typing import Any
@@ -17,8 +21,10 @@ FORGOTTEN = np.uint64(0)
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
-def content_hashes(samples: Shaped, *, with_time: bool) -> Hashes:
+def content_hashes(samples: Shaped, *, with_time: bool, salt: str) -> Hashes:
     """``hashes[n]`` of payload, label and, if it belongs to the row, time together; equal rows have equal hashes; none is 0."""
+    if not len(samples):
+        return np.empty(0, np.uint64)
     found = _mix(samples.timestamps.astype(np.uint64) if with_time else np.zeros(len(samples), np.uint64))
     columns = [(name, one_array(samples.table[name])) for name in samples.table.column_names]
     if isinstance(samples.labels, pa.Array):
@@ -27,12 +33,20 @@ def content_hashes(samples: Shaped, *, with_time: bool) -> Hashes:
         found = _mix(found ^ _of_numbers(samples.labels))
     for _, array in columns:
         found = _mix(found ^ _of_array(array))
-    return found | np.uint64(1)
+    return _sealed(found, salt) | np.uint64(1)
 
 
-def column_hashes(samples: Shaped, name: str) -> Hashes:
+def column_hashes(samples: Shaped, name: str, *, salt: str) -> Hashes:
     """``hashes[n]`` of one column; none is 0."""
-    return _mix(_of_array(one_array(samples.table[name]))) | np.uint64(1)
+    if not len(samples):
+        return np.empty(0, np.uint64)
+    return _sealed(_mix(_of_array(one_array(samples.table[name]))), salt) | np.uint64(1)
+
+
+def _sealed(hashes: Hashes, salt: str) -> Hashes:
+    """The hashes with the salt, made one-way (Davies-Meyer): ``_mix`` alone can be undone, and would give a number back."""
+    salted = hashes ^ np.uint64(_of_bytes(salt.encode()))
+    return _mix(salted) ^ salted
 
 
 def _of_array(array: pa.Array) -> Hashes:

@@ -13,7 +13,7 @@ from modyn.sources.changes import differences, past_of
 from modyn.sources.gathering import Gathering, Overtaken, Piece, nothing
 from modyn.sources.hashing import Hashes
 from modyn.sources.ledger import Extent, Taken
-from modyn.sources.paths import find_files, is_local
+from modyn.sources.paths import find_files, is_local, is_there
 from modyn.sources.plan import UNFINISHED, Plan, Settling, Task, compare
 from modyn.sources.rows import START, UNREADABLE, Bad, Cursor, File, Rows, Shaped, Unreachable
 from modyn.sources.times import now_us
@@ -85,7 +85,7 @@ class _Look:
             self.gathering.add(Piece(path=name, shaped=self.gathering.shaped(rows, name, None), taken=taken))
 
     def _take_files(self, source: FileSource) -> None:
-        found = find_files(source.path, suffixes=source.suffixes, include=source.include)
+        found = self._find(source)
         if not found and self.gathering.is_first:
             wanted = f"that matches {source.include}" if source.include else f"ending in {', '.join(source.suffixes)}"
             raise DataError(f"{source.path} holds no file {wanted}")
@@ -105,11 +105,21 @@ class _Look:
         for taken in plan.vanished:
             self._vanish(source, taken)
 
+    def _find(self, source: FileSource) -> Sequence[File]:
+        """The files that are there: none if the source is one file, taken before and gone now, of a folder that is there."""
+        try:
+            return find_files(source.path, suffixes=source.suffixes, include=source.include)
+        except Unreachable:
+            folder = source.path.rpartition("/")[0]
+            if source.path in self.gathering.known.files and is_there(folder) and not is_there(source.path):
+                return []
+            raise
+
     def _report(self, plan: Plan) -> None:
-        for file in plan.empty:
-            self._refuse(f"{file.path} is empty")
+        for message in plan.refused:
+            self._refuse(message)
         self.gathering.added = replace(self.gathering.added, waiting=tuple(file.path for file in plan.waiting))
-        if self.gathering.is_first and plan.empty and not plan.tasks and not plan.waiting:
+        if self.gathering.is_first and plan.refused and not plan.tasks and not plan.waiting:
             raise DataError(self.gathering.added.refused[0])
 
     def _do(self, source: FileSource, tasks: Sequence[Task]) -> None:
@@ -154,7 +164,7 @@ class _Look:
         records = source.link_of(task.file, cursor, times)
         if records is None:
             return
-        for rows in source.rows(replace(task.file, size=0), cursor, self.gathering.layout):
+        for rows in source.rows(task.file, cursor, self.gathering.layout):
             self.gathering.shaped(rows, task.file.path, times)  # for the types, and to see that the columns are there
             break
         num, size = records["num_records"], records["record_size"]

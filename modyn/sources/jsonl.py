@@ -61,7 +61,18 @@ class Jsonl(FileSource):
             lines = split_rows(data, NONE)
             return [lines[number - first_row] for number in numbers[rows]]
 
-        return Rows(_flat(table), numbers, Cursor(end, first_row + total), bad, raw)
+        table = _flat(table)
+        return Rows(self._with_columns(table, layout), numbers, Cursor(end, first_row + total), bad, raw)
+
+    def _with_columns(self, table: pa.Table, layout: Layout | None) -> pa.Table:
+        """The table with the columns that its rows lack and earlier ones had: a line need not name what is missing."""
+        if layout is None or not table.num_columns:
+            return table
+        wanted = [*layout.schema.names, *self.label_columns, *([self.timestamp] if self.timestamp else [])]
+        for name in wanted:
+            if name not in table.column_names:
+                table = table.append_column(name, pa.nulls(table.num_rows))
+        return table
 
 
 def _schema(layout: Layout | None) -> pa.Schema | None:

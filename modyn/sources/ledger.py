@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from modyn.errors import NotFound, did_you_mean
+from modyn.errors import DataError, NotFound, did_you_mean
 from modyn.policy import build, to_document
 from modyn.sources import Source
 from modyn.sources.hashing import Hashes
+from modyn.sources.paths import real_path
 from modyn.sources.rows import START, Bad, Cursor
 from modyn.sources.shape import Layout
 from modyn.types import Int64s
@@ -162,15 +163,36 @@ def dataset_id(connection: sa.Connection, name: str) -> int:
 
 
 def register(connection: sa.Connection, dataset: str, source: Source, *, at: int) -> int:
-    """Remember that a dataset comes from a source: the source's number, new or, for an equal one, the old."""
+    """Remember that a dataset comes from a source: the source's number, new or, for an equal one, the old.
+
+    Raises DataError for the same files with other options, of which every row would be taken twice.
+    """
     number = dataset_id(connection, dataset)
+    connection.execute(sa.select(DATASETS.c.id).where(DATASETS.c.id == number).with_for_update())  # one at a time
     document = json.dumps(to_document(source))
-    same = (SOURCES.c.dataset_id == number) & (SOURCES.c.document == document)
-    known = connection.execute(sa.select(SOURCES.c.id).where(same)).scalar()
-    if known is not None:
-        return int(known)
+    query = sa.select(SOURCES.c.document, SOURCES.c.id).where(SOURCES.c.dataset_id == number)
+    known = {row.document: int(row.id) for row in connection.execute(query)}
+    if document in known:
+        return known[document]
+    for other in known:
+        if _reads_the_same(json.loads(document), json.loads(other)):
+            raise DataError(
+                f"dataset '{dataset}' takes from {source.describe()} already, with other options; change them with "
+                f"modyn data watch {dataset} --once --set option=value"
+            )
     row = sa.insert(SOURCES).values(dataset_id=number, document=document, generation=0, added_at=at)
     return int(connection.execute(row).inserted_primary_key[0])  # type: ignore[index]
+
+
+def _reads_the_same(one: Any, other: Any) -> bool:
+    """Whether two documents ``{format: options}`` name one format and the same files."""
+
+    def named(document: Any) -> Any:
+        format_, options = (document, {}) if isinstance(document, str) else next(iter(document.items()))
+        path = options.get("path")
+        return None if path is None else (format_, real_path(path), options.get("include"))
+
+    return named(one) is not None and named(one) == named(other)
 
 
 def sources_of(connection: sa.Connection, dataset: str) -> list[tuple[int, Source]]:
@@ -238,11 +260,21 @@ def record(connection: sa.Connection, seen: Known, files: Sequence[Taken], *, at
         moved = [{"this": row["this"], "path": f"moving {row['this']}"} for row in old]
         connection.execute(sa.update(FILES).where(FILES.c.id == sa.bindparam("this")), moved)
         connection.execute(sa.update(FILES).where(FILES.c.id == sa.bindparam("this")), old)
+        _rename_quarantined(connection, seen, {f.id: f.path for f in files if f.id})
     if new:
         connection.execute(sa.insert(FILES), new)
     ids = {f.path: f.id for f in files if f.id}
     ids |= _numbers_of(connection, seen.id, [str(row["path"]) for row in new])
     return replace(seen, files={**seen.files, **{f.path: replace(f, id=ids[f.path]) for f in files}})
+
+
+def _rename_quarantined(connection: sa.Connection, seen: Known, paths: Mapping[int, str]) -> None:
+    """What was set aside of files that have other names now goes with them; names may have been swapped."""
+    moves = [(f.id, f.path, paths[f.id]) for f in seen.files.values() if paths.get(f.id, f.path) != f.path]
+    mine = QUARANTINE.c.source_id == seen.id
+    steps = [(old, f"moving {number}") for number, old, _ in moves] + [(f"moving {n}", new) for n, _, new in moves]
+    for old, new in steps:
+        connection.execute(sa.update(QUARANTINE).where(mine & (QUARANTINE.c.path == old)).values(path=new))
 
 
 def _numbers_of(connection: sa.Connection, source_id: int, paths: Sequence[str]) -> dict[str, int]:

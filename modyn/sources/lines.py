@@ -40,15 +40,21 @@ class Block:
 def blocks(
     file: File, start: int, *, quoting: Quoting = NONE, first: int = BLOCK, decompress: bool = True
 ) -> Iterator[Block]:
-    """The whole rows of a file from byte ``start`` on. A last row without a line end is left out unless the file is final."""
+    """The whole rows of a file from byte ``start`` on, as far as it went when it was looked at.
+
+    A last row without a line end is left out unless the file is final.
+    """
+    left = None if file.is_compressed else file.size - start
     with file.open(decompress=decompress) as stream:
         if start:
             stream.seek(start)
         rest, size = b"", first
         while True:
-            data = rest + _read(stream, size)
-            ended = len(data) - len(rest) < size
-            whole = len(data) if ended and file.final else end_of_rows(data, quoting)
+            new = _read(stream, size if left is None else max(0, min(size, left)))
+            left = None if left is None else left - len(new)
+            data, ended = rest + new, len(new) < size
+            is_all = ended and file.final and not stream.read(1)
+            whole = len(data) if is_all else end_of_rows(data, quoting)
             if whole:
                 yield Block(data[:whole], start, start + whole)
                 start += whole

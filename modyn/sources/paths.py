@@ -2,6 +2,8 @@
 
 import fnmatch
 import hashlib
+import os
+import stat
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 import fsspec
 
 from modyn.errors import DataError, MissingExtra, did_you_mean
-from modyn.sources.rows import File
+from modyn.sources.rows import File, Unreachable
 from modyn.types import to_microseconds
 
 EDGE = 64 * 1024
@@ -40,29 +42,43 @@ def is_local(path: str) -> bool:
 
 def anchored(path: str) -> str:
     """The path in a form that means the same from every working directory."""
-    return str(Path(path).absolute()) if is_local(path) and "://" not in path else path
+    return str(Path(path).expanduser().absolute()) if is_local(path) and "://" not in path else path
+
+
+def real_path(path: str) -> str:
+    """The path without links and ``..``, to see that two mean the same."""
+    return os.path.realpath(path.removeprefix("file://")) if is_local(path) else path.rstrip("/")
 
 
 def find_files(path: str, *, suffixes: tuple[str, ...], include: str | None) -> list[File]:
     """The files of a source, sorted by path: the path itself, those in a folder at any depth, or those that match its pattern.
 
     Hidden files and those under a name that says that they are being written (``.tmp``, ``.part``, ...) are left out. Raises
-    DataError, naming what is near, if there is nothing at the path.
+    Unreachable, naming what is near, if there is nothing at the path, or no folder in which the pattern's files could lie.
     """
     fs, inside = open_file_system(path)
     try:
         fs.invalidate_cache()
-        if any(mark in inside for mark in "*?["):
+        if any(mark in inside for mark in "*?[") and not fs.exists(inside):
             found: Mapping[str, Any] = fs.glob(inside, detail=True)
+            if not found and is_local(path) and not fs.isdir(_fixed_part(inside)):
+                raise FileNotFoundError(inside)
             return _files(fs, found.values(), inside.rstrip("/").rpartition("/")[0])
         if fs.isdir(inside):
             wanted = [i for i in fs.find(inside, detail=True).values() if _matches(i["name"], suffixes, include)]
             return _files(fs, wanted, inside)
         return [_file(fs, fs.info(inside))]
     except FileNotFoundError:
-        raise DataError(f"there is no file or folder {path}.{_near(fs, inside)}") from None
+        raise Unreachable(f"there is no file or folder {path}.{_near(fs, inside)}") from None
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
+        raise Unreachable(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def _fixed_part(pattern: str) -> str:
+    """The folder that a pattern begins with, before its first variable name."""
+    while any(mark in pattern for mark in "*?["):
+        pattern = pattern.rpartition("/")[0]
+    return pattern or "/"
 
 
 def _matches(path: str, suffixes: tuple[str, ...], include: str | None) -> bool:
@@ -73,8 +89,24 @@ def _matches(path: str, suffixes: tuple[str, ...], include: str | None) -> bool:
 
 
 def _files(fs: Any, found: Iterable[Any], root: str) -> list[File]:
-    files = [_file(fs, info) for info in found if info["type"] == "file" and not _unfinished(info["name"], root)]
+    files = [
+        _file(fs, info)
+        for info in map(_followed, found)
+        if info["type"] == "file" and not _unfinished(info["name"], root)
+    ]
     return sorted(files, key=lambda file: file.path)
+
+
+def _followed(info: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a link to a local file leads to, under the link's name. Links to folders are not followed: they may lead in circles."""
+    if info["type"] not in ("link", "other") or not info.get("islink"):
+        return info
+    try:
+        found = os.stat(info["name"])
+    except OSError:
+        return info
+    kind = "file" if stat.S_ISREG(found.st_mode) else "other"
+    return {**info, "type": kind, "size": found.st_size, "mtime": found.st_mtime}
 
 
 def _unfinished(path: str, root: str) -> bool:
@@ -86,7 +118,8 @@ def _file(fs: Any, info: Mapping[str, Any]) -> File:
     path = info["name"]
     protocol = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
     shown = path if protocol in ("file", "local") or "://" in path else f"{protocol}://{path.lstrip('/')}"
-    return File(path=shown, size=int(info["size"] or 0), mtime_us=_mtime(info), fs=fs)
+    inode = info.get("ino") if shown == path and info.get("nlink") == 1 and not info.get("islink") else None
+    return File(path=shown, size=int(info["size"] or 0), mtime_us=_mtime(info), fs=fs, inode=inode)
 
 
 def _mtime(info: Mapping[str, Any]) -> int:
@@ -123,6 +156,12 @@ def fingerprint(file: File, size: int | None = None) -> tuple[str, str]:
 def _hash(file: File, start: int, end: int) -> str:
     data = file.read(start, end) if end > start else b""
     return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def is_there(path: str) -> bool:
+    """Whether there is a file or a folder at the path."""
+    fs, inside = open_file_system(path)
+    return bool(fs.exists(inside))
 
 
 def look_at(path: str) -> File | None:

@@ -1,6 +1,8 @@
 """Comparing the files that are there with those already taken: what to read, and what to report."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from modyn.sources import FileSource
@@ -14,7 +16,6 @@ QUIET_US = 2_000_000
 """With ``settle: 0s``, a last line without a line end is still left to its writer for so long."""
 _MOST_COMPARED = 32
 """A new file is compared with the beginnings of so many lost ones; after a folder was renamed, whole files have been matched already."""
-_COMPRESSED = (".gz", ".bz2", ".xz", ".zip", ".zst")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,8 @@ class Plan:
     vanished: list[Taken] = field(default_factory=list)
     waiting: list[File] = field(default_factory=list)
     """Files still being written."""
-    empty: list[File] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    """Why files are left out: empty, or of a name that cannot be written down."""
 
 
 class Settling:
@@ -64,10 +66,16 @@ def compare(
 ) -> Plan:
     """What to do about each file. Files taken before and unchanged cost no more than their entry in the folder."""
     plan = Plan()
+    plan.refused += [
+        f"{file.path!a} has a name that is not UTF-8: rename it" for file in found if not _is_unicode(file)
+    ]
+    found = [file for file in found if _is_unicode(file)]
     here = {file.path: file for file in found}
     others: list[Task] = []
-    staying: set[str] = set()
+    staying: set[str] = {file.path for file in _moving(found)}
     for file in found:
+        if file.path in staying:
+            continue
         before = known.get(file.path)
         if before and not before.gone and (before.size, before.mtime_us) == (file.size, file.mtime_us):
             staying.add(file.path)
@@ -79,14 +87,25 @@ def compare(
             if before and _has_grown(source, file, before):
                 staying.add(file.path)
         elif file.size == 0 and before is None:
-            plan.empty.append(file)
+            plan.refused.append(f"{file.path} is empty")
         else:
             final = source.settle > 0 or now_us - file.mtime_us > QUIET_US
-            others += _sort_out(source, plan, replace(file, final=final), before, staying)
+            with suppress(FileNotFoundError):  # it has moved since it was listed
+                others += _sort_out(source, plan, replace(file, final=final), before, staying)
     moved = _take_moves(source, plan, others, {path: t for path, t in known.items() if path not in staying})
     plan.vanished += [t for path, t in known.items() if path not in here and path not in moved and not t.gone]
     plan.tasks.sort(key=lambda task: task.file.path)
     return plan
+
+
+def _moving(found: Sequence[File]) -> list[File]:
+    """The files that were renamed while the folder was listed, and stand there under both names: left to the next look."""
+    times = Counter(file.inode for file in found if file.inode is not None)
+    return [file for file in found if file.inode is not None and times[file.inode] > 1]
+
+
+def _is_unicode(file: File) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in file.path)
 
 
 def _sort_out(source: FileSource, plan: Plan, file: File, before: Taken | None, staying: set[str]) -> list[Task]:
@@ -111,13 +130,16 @@ def _is_done(suffix: str, file: File) -> bool:
 
 
 def _has_grown(source: FileSource, file: File, before: Taken) -> bool:
-    return (
-        source.grows
-        and file.size > before.size
-        and not file.path.endswith(_COMPRESSED)
-        and fingerprint(file, before.size) == (before.head, before.tail)
-        and source.continues(file, before.cursor)
-    )
+    try:
+        return (
+            source.grows
+            and file.size > before.size
+            and not file.is_compressed
+            and fingerprint(file, before.size) == (before.head, before.tail)
+            and source.continues(file, before.cursor)
+        )
+    except FileNotFoundError:
+        return False
 
 
 def _take_moves(source: FileSource, plan: Plan, others: Sequence[Task], left: Mapping[str, Taken]) -> set[str]:
@@ -125,7 +147,7 @@ def _take_moves(source: FileSource, plan: Plan, others: Sequence[Task], left: Ma
 
     ``left`` are the files that are no longer under their name. A file has moved if it is one of them, or one of them that has grown.
     """
-    free = {(t.size, t.head, t.tail): t for t in left.values() if t.mtime_us != UNFINISHED and t.size}
+    free = {(t.size, t.head, t.tail): t for t in left.values() if t.size}
     moved: set[str] = set()
     remaining: list[Task] = []
     arrived: set[str] = set()
@@ -134,17 +156,18 @@ def _take_moves(source: FileSource, plan: Plan, others: Sequence[Task], left: Ma
         if before is None:
             remaining.append(task)
         else:
-            plan.notes.append(replace(task.taken, id=before.id, cursor=before.cursor))
+            if before.mtime_us == UNFINISHED:  # moved before all of it was read
+                _read_on(plan, task, before)
+            else:
+                plan.notes.append(replace(task.taken, id=before.id, cursor=before.cursor))
             moved.add(before.path)
             arrived.add(task.file.path)
     for task in remaining:
         before = _grown_from(source, task, free)
         if before is not None:
-            plan.notes.append(replace(before, path=task.file.path))
-            plan.tasks.append(
-                Task(file=task.file, kind="grown", taken=replace(task.taken, id=before.id), before=before)
-            )
+            _read_on(plan, task, before)
             moved.add(before.path)
+            arrived.add(task.file.path)
     for task in remaining:
         if task.file.path not in arrived:  # a name whose file has moved away holds a new one
             plan.tasks.append(replace(task, kind="new", before=None) if task.file.path in moved else task)
@@ -153,6 +176,12 @@ def _take_moves(source: FileSource, plan: Plan, others: Sequence[Task], left: Ma
         plan.notes.append(gone)
         plan.vanished.append(gone)
     return moved
+
+
+def _read_on(plan: Plan, task: Task, before: Taken) -> None:
+    """A file that has another name now, and rows that have not been read."""
+    plan.notes.append(replace(before, path=task.file.path))
+    plan.tasks.append(Task(file=task.file, kind="grown", taken=replace(task.taken, id=before.id), before=before))
 
 
 def _grown_from(source: FileSource, task: Task, free: dict[tuple[int, str, str], Taken]) -> Taken | None:

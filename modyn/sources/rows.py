@@ -2,6 +2,7 @@
 
 import gzip
 import lzma
+import os
 import tarfile
 import zipfile
 import zlib
@@ -60,19 +61,35 @@ class File:
     final: bool = True
     """Whether nobody is writing it any more, so that a last line without a line end is whole."""
 
+    inode: int | None = None
+    """Its number on a local disk, by which a file that has taken over the name since it was looked at is told."""
+
     @property
     def name(self) -> str:
         return self.path.rpartition("/")[2]
 
+    @property
+    def is_compressed(self) -> bool:
+        return self.path.endswith((".gz", ".bz2", ".xz", ".zip", ".zst"))
+
     def open(self, *, decompress: bool = False) -> IO[bytes]:
-        """The file's bytes; with ``decompress``, those inside a .gz, .bz2, .xz or .zip."""
-        return self.fs.open(self.path, "rb", compression="infer" if decompress else None)  # type: ignore[no-any-return]
+        """The file's bytes; with ``decompress``, those inside a .gz, .bz2, .xz or .zip. Raises FileNotFoundError if it has moved."""
+        stream: IO[bytes] = self.fs.open(self.path, "rb", compression="infer" if decompress else None)
+        try:
+            if self.inode is not None and os.stat(self.path).st_ino != self.inode:
+                raise FileNotFoundError(self.path)
+            return stream
+        except FileNotFoundError:
+            stream.close()
+            raise
 
     def read(self, start: int = 0, end: int | None = None) -> bytes:
         """The file's bytes, or some of them. Many small local files are read four times as fast past fsspec."""
         if "://" in self.path:
             return self.fs.cat_file(self.path, start=start, end=end)  # type: ignore[no-any-return]
         with open(self.path, "rb") as file:
+            if self.inode is not None and os.fstat(file.fileno()).st_ino != self.inode:
+                raise FileNotFoundError(self.path)
             file.seek(start)
             return file.read() if end is None else file.read(max(0, end - start))
 

@@ -1,6 +1,7 @@
 """From a file's columns to samples: which are payload, label and time, of what types, and which rows are unusable."""
 
 import json
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -27,17 +28,20 @@ class Layout:
 
     schema: pa.Schema
     label_kind: str | None
+    salt: str = ""
+    """A random text of the dataset that the hashes of its rows begin with, so that those of two datasets do not compare."""
 
     def to_bytes(self) -> bytes:
         """The layout as the catalog keeps it: an Arrow schema with the labels in its metadata."""
-        about = json.dumps({"label_kind": self.label_kind})
+        about = json.dumps({"label_kind": self.label_kind, "salt": self.salt})
         return bytes(self.schema.with_metadata({"modyn": about}).serialize().to_pybytes())
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Layout":
         """The layout that ``to_bytes`` gave."""
         schema = pa.ipc.read_schema(pa.py_buffer(data))
-        return cls(schema.remove_metadata(), json.loads(schema.metadata[b"modyn"])["label_kind"])
+        about = json.loads(schema.metadata[b"modyn"])
+        return cls(schema.remove_metadata(), about["label_kind"], about.get("salt", ""))
 
 
 class Faults:
@@ -93,7 +97,7 @@ def shape(
     moments = _times(rows.table, source, faults, times)
     labels, label_kind = _labels(rows.table, source, layout, faults)
     table = _payload(rows.table, source, layout, faults, where)
-    found = layout or Layout(table.schema, label_kind)
+    found = layout or Layout(table.schema, label_kind, secrets.token_hex(8))
     shaped = Shaped(table, moments, labels, rows.numbers, sorted([*rows.bad, *faults.bad()], key=lambda bad: bad.row))
     return shaped.keep(~faults.mask), found
 
@@ -188,7 +192,7 @@ def _decided(name: str, array: pa.Array, source: "Source", faults: Faults) -> pa
     clean = plain(array, mend_text=source.untyped)
     if is_text(decoded(array).type) and not is_text(clean.type):
         return _as(array, pa.field(name, clean.type), faults)
-    return clean
+    return _without_gaps(clean, name, faults)
 
 
 def _as(column: pa.ChunkedArray | pa.Array, field: pa.Field, faults: Faults) -> pa.Array:
@@ -207,7 +211,20 @@ def _as(column: pa.ChunkedArray | pa.Array, field: pa.Field, faults: Faults) -> 
             to_mask(converted.is_null()), f"{field.name} is missing, and its type {field.type} has no way to say so"
         )
         return filled(converted, pa.scalar(0, pa.int8()).cast(field.type)) if converted.null_count else converted
-    return converted
+    return _without_gaps(converted, field.name, faults)
+
+
+def _without_gaps(array: pa.Array, name: str, faults: Faults) -> pa.Array:
+    """Missing texts as empty ones, as CSV has them; a row in which an array is missing is unusable. Other gaps stay."""
+    if not array.null_count:
+        return array
+    if is_text(array.type):
+        return filled(array, "")
+    if pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type):
+        return filled(array, b"")
+    if pa.types.is_list(array.type) or pa.types.is_fixed_size_list(array.type) or pa.types.is_large_list(array.type):
+        faults.add(to_mask(array.is_null()), f"{name} is missing")
+    return array
 
 
 def _in_words(kind: pa.DataType) -> str:

@@ -13,6 +13,8 @@ from modyn.sources.convert import MOSTLY, cast_or_null, decoded, filled, is_text
 from modyn.sources.rows import as_arrow, as_numpy
 from modyn.types import Array, Int64s, to_microseconds
 
+FIRST, LAST = -62_135_596_800_000_000, 253_402_300_799_999_999
+"""The years 1 to 9999, in microseconds UTC: what dates can say. What lies outside was mostly meant in another unit."""
 UNITS = {"d": 86_400_000_000, "h": 3_600_000_000, "s": 1_000_000, "ms": 1_000, "us": 1}
 _ZONED = r"\d[Tt ]\d{2}.*(?:[Zz]|[+-]\d{2}(?::?\d{2})?)$"
 _US = pa.timestamp("us")
@@ -25,9 +27,14 @@ def times_of(
     """``times[n]`` in microseconds UTC, and ``failed[n]``: where no time could be read (missing, or not a time).
 
     ``pattern`` is strptime's; without one, text is read as ISO 8601. Times without a zone are taken to be in ``timezone``;
-    in the hour that a clock change repeats, as the earlier one. Raises ConfigError if the column holds numbers and no unit is given.
+    in the hour that a clock change repeats, as the earlier one. What lies outside the years 1 to 9999 is no time. Raises ConfigError
+    if the column holds numbers and no unit is given.
     """
-    array = decoded(column)
+    times, failed = _read(decoded(column), what=what, unit=unit, pattern=pattern, timezone=timezone)
+    return times, failed | (times < FIRST) | (times > LAST)
+
+
+def _read(array: pa.Array, *, what: str, unit: str | None, pattern: str | None, timezone: str) -> tuple[Int64s, Array]:
     if is_text(array.type):
         return _of_text(array, what=what, unit=unit, pattern=pattern, timezone=timezone)
     if pa.types.is_timestamp(array.type) or pa.types.is_date(array.type):

@@ -101,6 +101,7 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(
     run: Run, flights: Path, workspace: Workspace, words: list[str], message: str
 ) -> None:
     (flights.parent / "empty.csv").touch()
+    os.utime(flights.parent / "empty.csv", (1, 1))
     done = run("add", "new", *words)
     assert done.returncode == 2
     assert message in done.stderr
@@ -113,7 +114,7 @@ def test_a_name_that_exists_is_refused_and_nothing_is_lost(run: Run, flights: Pa
     run("add", "flights", str(flights))
     again = run("add", "flights", str(flights))
     assert again.returncode == 2
-    assert "there is a dataset 'flights' already" in again.stderr
+    assert "there is a dataset 'flights' already: --extend adds to it" in again.stderr
     assert "101" in run("ls").stdout
     assert "0 samples added" in run("add", "flights", str(flights), "--extend").stdout
 
@@ -173,6 +174,11 @@ def test_deleting_asks_first_and_needs_to_know_what(run: Run, flights: Path, wor
     assert "say which samples" in run("delete", "flights").stderr
     assert run("delete", "flights", "--keys", "1").returncode != 0
     assert "neither a key nor a range" in run("delete", "flights", "--keys", "one").stderr
+    assert "ends before it begins" in run("delete", "flights", "--keys", "7-3").stderr
+    assert "no live sample is meant" in run("delete", "flights", "--keys", f"101-{10**30}", "--yes").stdout
+    (flights.parent / "ids").write_bytes(b"\xff")
+    ids = ["--id-column", "who", "--ids", f"@{flights.parent / 'ids'}"]
+    assert "is not UTF-8 text" in run("delete", "flights", *ids).stderr
     assert Dataset.open(workspace, "flights").num_samples == 101
 
 

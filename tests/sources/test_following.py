@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from modyn.datasets import Dataset
 from modyn.errors import DataError
 from modyn.sources import Feed, Memory, add, ledger
+from modyn.sources.binary import Binary
 from modyn.sources.csv import Csv
 from modyn.sources.files import Files
 from modyn.sources.jsonl import Jsonl
@@ -249,6 +250,17 @@ def test_a_rotated_log_is_not_taken_again(fill: Fill, folder: Path) -> None:
     assert data.column("x") == [1, 2, 10, 10, 10, 11, 11, 11, 12, 12, 12]
 
 
+def test_a_log_that_grew_before_it_was_rotated_is_read_on(fill: Fill, folder: Path) -> None:
+    write(folder / "log.csv", [1, 2])
+    data = fill(Csv(path=str(folder / "log*.csv")))
+    for number in range(3):
+        extend(folder / "log.csv", f"{number}5\n")
+        (folder / "log.csv").rename(folder / f"log.{number}.csv")
+        write(folder / "log.csv", [10 * number + 6])
+        assert data.poll().samples == 2
+    assert sorted(data.column("x")) == [1, 2, 5, 6, 15, 16, 25, 26]
+
+
 def test_two_followers_take_every_row_once(workspace: Workspace, folder: Path) -> None:
     write(folder / "0.csv", [0])
     dataset = Dataset.create(workspace, "d")
@@ -283,6 +295,66 @@ def test_following_hears_of_new_files(workspace: Workspace, folder: Path) -> Non
         else:
             stop.set()
     assert seen == 2
+
+
+def test_a_pattern_whose_folder_is_gone_deletes_nothing(fill: Fill, folder: Path) -> None:
+    (folder / "disk").mkdir()
+    write(folder / "disk" / "a.csv", [1, 2])
+    data = fill(Csv(path=str(folder / "disk" / "*.csv"), vanished="delete"))
+    (folder / "disk").rename(folder / "unmounted")
+    with pytest.raises(DataError, match="there is no file or folder"):
+        data.poll()
+    first = next(Feed(data.dataset).follow())
+    assert "there is no file or folder" in first.refused[0]
+    assert data.column("x") == [1, 2]
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_a_source_of_one_file_notices_that_it_is_gone(workspace: Workspace, folder: Path, link: bool) -> None:
+    path = folder / "a.bin"
+    path.write_bytes(bytes(range(8)))
+    dataset = Dataset.create(workspace, "d", storage="link" if link else "copy")
+    add(dataset, Binary(path=str(path), record_size=4, vanished="delete", settle="0s"))
+    path.unlink()
+    assert Feed(dataset).poll().deleted == 2
+    assert dataset.num_samples == 0
+
+
+def test_the_same_files_with_other_options_are_not_taken_twice(fill: Fill, folder: Path) -> None:
+    write(folder / "a.csv", [1, 2])
+    data = fill(Csv(path=str(folder)))
+    again = Csv(path=f"{folder}/../{folder.name}", vanished="delete")
+    with pytest.raises(DataError, match="already, with other options"):
+        add(data.dataset, again, clock=data.clock)
+    assert data.dataset.num_samples == 2
+
+
+def test_names_of_any_kind_are_taken_or_told(fill: Fill, folder: Path) -> None:
+    (folder / "x[1]").mkdir()
+    write(folder / "x[1]" / "\u65e5 'q\".csv", [1])
+    write(folder / "elsewhere.csv", [2])
+    (folder / "x[1]" / "link.csv").symlink_to(folder / "elsewhere.csv")
+    (folder / "x[1]" / "broken.csv").symlink_to(folder / "nowhere.csv")
+    (folder / "x[1]" / "circle").symlink_to(folder / "x[1]")
+    Path(os.fsdecode(os.fsencode(folder / "x[1]") + b"/\xff.csv")).write_text("x\n3\n")
+    data = fill(Csv(path=str(folder / "x[1]")))
+    assert sorted(data.column("x")) == [1, 2]
+    assert data.added.refused == (f"'{folder}/x[1]/\\udcff.csv' has a name that is not UTF-8: rename it",)
+
+
+def test_the_hashes_of_equal_rows_differ_between_datasets(fill: Fill, folder: Path) -> None:
+    (folder / "a.csv").write_text("user,x\n17,1\n")
+    seen = set()
+    for _ in range(2):
+        data = fill(Csv(path=str(folder), changed="replace", id="user"))
+        with data.dataset.workspace.transaction() as connection:
+            ((number, source),) = ledger.sources_of(connection, data.dataset.name)
+            (file,) = ledger.known(connection, number, source).files.values()
+            (extent,) = ledger.extents_of(connection, file.id)
+        assert extent.contents is not None
+        assert extent.subjects is not None
+        seen |= {*extent.contents.tolist(), *extent.subjects.tolist()}
+    assert len(seen) == 4
 
 
 def test_a_dataset_from_memory_has_nothing_to_follow(workspace: Workspace) -> None:
@@ -320,7 +392,7 @@ def test_a_file_that_does_not_fit_is_set_aside_and_the_others_are_taken(fill: Fi
 CHUNKS = st.lists(st.lists(st.integers(0, 9), max_size=5), min_size=1, max_size=6)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(chunks=CHUNKS, cut=st.integers(0, 3), lines=st.booleans())
 def test_a_growing_file_gives_each_row_once_in_order(
     fill: Fill, tmp_path: Path, chunks: list[list[int]], cut: int, lines: bool

@@ -282,3 +282,22 @@ def test_only_files_that_can_be_read_in_place_are_linked(fill: Fill, folder: Pat
     (folder / "a.csv").write_text("x\n1\n")
     with pytest.raises(DataError, match="cannot be linked"):
         fill(Csv(path=str(folder / "a.csv")), storage="link")
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"label_type": "uint8", "label_offset": 3}, r"the payload lies in several pieces \(bytes 0-2, 4-15\)"),
+        ({"time_type": "int64", "time_unit": "ns"}, "times in ns are cut to microseconds"),
+        ({"time_type": "float32", "time_unit": "s"}, "times of type float32 are rounded"),
+        ({"label": ["a", "b"], "fields": {"a": {"offset": 0}, "b": {"offset": 1}, "c": {"offset": 2}}}, "2 fields"),
+    ],
+)
+def test_records_that_only_a_copy_can_hold_are_not_linked(
+    fill: Fill, folder: Path, options: dict[str, Any], why: str
+) -> None:
+    (folder / "a.bin").write_bytes(bytes(64))
+    source = Binary(path=str(folder), record_size=16, **options)
+    with pytest.raises(DataError, match=f"cannot be linked: .*{why}"):
+        fill(source, storage="link")
+    assert fill(source).added.samples == 4

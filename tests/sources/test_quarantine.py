@@ -178,3 +178,44 @@ def test_a_dataset_with_two_sources_needs_to_know_which_is_meant(fill: Fill, fol
 def with_two(data: Any) -> Source:
     with data.dataset.workspace.transaction() as connection:
         return ledger.sources_of(connection, data.dataset.name)[0][1]
+
+
+def test_a_renamed_file_takes_its_bad_rows_along(fill: Fill, folder: Path) -> None:
+    (folder / "a.csv").write_text("x\n" + "1\n" * 20 + "bad\n")
+    data = fill(Csv(path=str(folder)))
+    (folder / "a.csv").rename(folder / "b.csv")
+    data.poll()
+    retried = retry(data.dataset, clock=data.clock)
+    assert (retried.still_bad, retried.untried) == (1, 0)
+
+
+@pytest.mark.parametrize("lines", ["{}", '{"x": 2}', "no JSON", '{"y": 1}'])
+def test_a_json_line_without_its_columns_is_one_bad_row(fill: Fill, folder: Path, lines: str) -> None:
+    (folder / "a.jsonl").write_text('{"x": 1, "y": 1, "in": {"z": 3}}\n')
+    data = fill(Jsonl(path=str(folder), label="y"))
+    with (folder / "a.jsonl").open("a") as file:
+        file.write(lines + "\n")
+    added = data.poll()
+    assert (added.samples, added.quarantined) == (0, 1)
+    with (folder / "a.jsonl").open("a") as file:
+        file.write('{"x": 5, "y": 0, "in": {"z": 1}}\n')
+    assert data.poll().samples == 1
+    assert retry(data.dataset, clock=data.clock).still_bad == 1
+
+
+def test_text_in_another_encoding_is_bad_until_the_encoding_is_told(fill: Fill, folder: Path) -> None:
+    (folder / "a.csv").write_bytes("name,x\nZ\u00fcrich,1\nBern,2\n".encode("latin-1"))
+    data = fill(Csv(path=str(folder)))
+    assert data.column("name") == ["Bern"]
+    assert "name is not text in utf8 (encoding)" in data.added.first_bad
+    retried = retry(data.dataset, source=with_options(data, encoding="latin-1"), clock=data.clock)
+    assert retried.samples == 1
+    assert data.column("name") == ["Bern", "Z\u00fcrich"]
+
+
+def test_a_missing_text_is_empty_and_a_missing_array_is_a_bad_row(fill: Fill, folder: Path) -> None:
+    rows = ['{"s": null, "v": [1, 2]}', '{"s": "b", "v": [1, 2]}', '{"s": "c", "v": null}']
+    (folder / "a.jsonl").write_text("\n".join(rows) + "\n")
+    data = fill(Jsonl(path=str(folder)))
+    assert data.column("s") == ["", "b"]
+    assert "row 3: v is missing" in data.added.first_bad
