@@ -92,6 +92,11 @@ def add_(
     except BaseException:
         if not extend and dataset.end_key == 0:
             Dataset.remove(workspace, name)
+        else:
+            typer.echo(
+                f"{name}: stopped with {dataset.num_samples:,} samples in it; modyn data watch {name} --once goes on",
+                err=True,
+            )
         raise
     _report(name, added)
 

@@ -14,7 +14,7 @@ from modyn.errors import DataError
 from modyn.policy import Policy, name_of
 from modyn.sources.rows import START, Bad, Cursor, File, Rows
 from modyn.sources.shape import Layout, need
-from modyn.sources.times import check_zone
+from modyn.sources.times import check_pattern, check_zone
 
 if TYPE_CHECKING:
     from modyn.sources.feed import Added, Feed, add, watch
@@ -57,7 +57,9 @@ class Source(Policy):
     time_format: str | None = Field(None, description="how times are written, as for strptime (null = ISO 8601)")
     timezone: str = Field("UTC", description="the zone of times that name none, such as Europe/Zurich")
     id: str | None = Field(None, description="the column that identifies a sample or its subject, kept as payload")
-    columns: list[str] | None = Field(None, description="the payload columns (null = all but label and time)")
+    columns: list[str] | None = Field(
+        None, min_length=1, description="the payload columns (null = all but label and time)"
+    )
     types: dict[str, str] = Field(
         default_factory=dict,
         description="Arrow types of columns, such as {distance: float64} (others as the first rows look)",
@@ -161,6 +163,11 @@ class FileSource(Source):
     done_suffix: str | None = Field(
         None, description="take a file only once another of its name plus this ending exists, such as .done"
     )
+
+    @field_validator("time_pattern")
+    @classmethod
+    def _is_pattern(cls, value: str | None) -> str | None:
+        return check_pattern(value)
 
     @model_validator(mode="after")
     def _times_fit(self) -> "FileSource":

@@ -17,6 +17,7 @@ from modyn.sources import Bad, Cursor, File, FileSource, Layout, Rows
 from modyn.sources.paths import is_local, open_file_system
 from modyn.sources.rows import as_arrow
 from modyn.sources.shape import need
+from modyn.sources.times import check_pattern
 
 _READERS = 16
 """Files read side by side: on an object store most of the time is waiting."""
@@ -63,13 +64,8 @@ class Files(FileSource):
 
     @field_validator("label_pattern")
     @classmethod
-    def _is_pattern(cls, value: str | None) -> str | None:
-        if value is not None:
-            try:
-                re.compile(value)
-            except re.error as error:
-                raise ValueError(f"is not a regular expression: {error}") from None
-        return value
+    def _is_label_pattern(cls, value: str | None) -> str | None:
+        return check_pattern(value)
 
     @model_validator(mode="before")
     @classmethod

@@ -72,6 +72,15 @@ def find_files(path: str, *, suffixes: tuple[str, ...], include: str | None) -> 
         raise Unreachable(f"there is no file or folder {path}.{_near(fs, inside)}") from None
     except OSError as error:
         raise Unreachable(f"{path} cannot be read: {error.strerror or error}") from None
+    except Exception as error:
+        if not _is_of_a_store(error):
+            raise
+        raise Unreachable(f"{path} cannot be read: {error}") from error
+
+
+def _is_of_a_store(error: Exception) -> bool:
+    """Whether an object store's client raised it: no credentials, no answer. Those are of no kind that Python has."""
+    return type(error).__module__.partition(".")[0] in ("botocore", "aiobotocore", "aiohttp")
 
 
 def _fixed_part(pattern: str) -> str:

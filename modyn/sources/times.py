@@ -165,6 +165,15 @@ def check_zone(name: str) -> str:
     return name
 
 
+def check_pattern(pattern: str | None) -> str | None:
+    """The pattern, if it is a regular expression. Raises ValueError."""
+    try:
+        re.compile(pattern or "")
+    except re.error as error:
+        raise ValueError(f"is not a regular expression: {error}") from None
+    return pattern
+
+
 def now_us() -> int:
     """The wall clock, in microseconds UTC."""
     return to_microseconds(datetime.now(UTC))
