@@ -17,10 +17,10 @@ THOROUGH = ("training.epochs=20",)
 
 
 class Watch:
-    """An observer of a run that times each check."""
+    """An observer of a run that times each check, less the round that a firing kept by the cooldown may cause before it."""
 
     def __init__(self) -> None:
-        self.shown = 0.0
+        self.shown = self.paused = 0.0
         self.seconds: list[float] = []
         self.rounds = 0
 
@@ -31,8 +31,11 @@ class Watch:
         elif kind == "trigger-checked" and getattr(event, "fields", {}).get("trigger") == "drift" and self.shown:
             self.seconds.append(time.perf_counter() - self.shown)
             self.shown = 0.0
+        elif kind == "round-started":
+            self.paused = time.perf_counter()
         elif kind == "round-finished":
             self.rounds += 1
+            self.shown += time.perf_counter() - self.paused if self.shown else 0.0
 
 
 def measure(workspace: str, settings: tuple[str, ...]) -> tuple[list[float], float, int]:

@@ -41,6 +41,11 @@ class DriftMetric(Policy):
         None, description="first project both windows on so many principal components of the reference (null = do not)"
     )
 
+    @property
+    def gives_p_value(self) -> bool:
+        """Whether its distances come with a p-value."""
+        return bool(getattr(self, "permutations", 1))
+
     def distance(self, reference: Array, current: Array, *, seed: int = 0) -> Distance:
         """The distance between ``reference[n, d]`` and ``current[m, d]``; ``seed`` feeds whatever is random in it."""
         reference, current = as_rows(reference), as_rows(current)
@@ -66,6 +71,10 @@ class PerColumn(DriftMetric):
     column_threshold: float | None = Field(None, description="the distance above which combine: share counts a column")
     alpha: float = Field(0.05, gt=0, lt=1, description="the level that a corrected p-value is compared with")
     has_p_value: ClassVar[bool] = True
+
+    @property
+    def gives_p_value(self) -> bool:
+        return self.has_p_value and super().gives_p_value
 
     @model_validator(mode="after")
     def _combinable(self) -> "PerColumn":

@@ -1,21 +1,21 @@
 """Sums of a kernel over all pairs of rows, in tiles: 20,000 x 20,000 pairs of 512 columns need some tens of MB beside the data.
 
 Rows are extended so that one matrix product gives the scaled squared distances of a tile: [-2x, |x|^2, 1] . [y, 1, |y|^2] = |x - y|^2. In
-float32 the error of a squared distance is about 1e-7 of the squared norms, so rows are centred first; up to 500 rows float64 is used.
+float32 the error of a squared distance is about 1e-7 of the squared norms, so rows are centred first; up to 500 rows that come in float64 stay so.
 """
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
-from functools import cache
+from contextlib import contextmanager
+from functools import cache, lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from modyn.drift import complete
-from modyn.types import Array
+from modyn.types import Array, Int64s
 
 TILE = 512
 EXACT_ROWS = 500
@@ -54,11 +54,12 @@ def euclidean(reference: Array, current: Array) -> Kernel:
 
 
 def prepared(reference: Array, current: Array) -> tuple[Array, Array]:
-    """Both windows complete, centred on their common mean, in float64 if they have at most 500 rows and float32 otherwise."""
+    """Both windows complete, centred on their common mean, in float32; in float64 if one comes so and they have at most 500 rows."""
     reference, current = complete(reference, current)
     num_rows = len(reference) + len(current)
     mean = (reference.sum(axis=0, dtype=np.float64) + current.sum(axis=0, dtype=np.float64)) / num_rows
-    kind = np.float64 if num_rows <= EXACT_ROWS else np.float32
+    exact = num_rows <= EXACT_ROWS and np.result_type(reference, current) == np.float64
+    kind = np.float64 if exact else np.float32
     return (reference - mean.astype(kind)).astype(kind, copy=False), (current - mean.astype(kind)).astype(
         kind, copy=False
     )
@@ -72,13 +73,26 @@ def median_distance(reference: Array, current: Array, *, rows: int = 200) -> flo
     """
     pooled = np.concatenate([_thinned(reference, rows // 2), _thinned(current, rows // 2)])
     squares = (pooled * pooled).sum(axis=1)
-    with _one_blas_thread():
-        squared = squares[:, None] + squares - 2 * pooled @ pooled.T
-    pairs = squared[np.tri(len(pooled), k=-1, dtype=bool)]
-    pairs[pairs <= (1e-6 if pooled.dtype == np.float32 else 1e-14) * squares.max()] = 0
-    median = float(np.sqrt(np.median(pairs))) if len(pairs) else 0.0
-    different = pairs[pairs > 0]
-    return median or (float(np.sqrt(different).mean()) if len(different) else 1.0)
+    with one_blas_thread():
+        squared = pooled @ (pooled.T * -2)
+    squared += squares
+    squared += squares[:, None]
+    pairs = squared.ravel()[_pairs(len(pooled))]
+    if not len(pairs):
+        return 1.0
+    least = (1e-6 if pooled.dtype == np.float32 else 1e-14) * float(squares.max())
+    middle = (len(pairs) - 1) // 2, len(pairs) // 2
+    median = float(np.partition(pairs, middle)[list(middle)].mean())
+    if median > least:
+        return float(np.sqrt(median))
+    different = pairs[pairs > least]
+    return float(np.sqrt(different).mean()) if len(different) else 1.0
+
+
+@lru_cache(maxsize=4)
+def _pairs(num_rows: int) -> Int64s:
+    """Where the pairs of two different rows lie in a matrix of all pairs, row by row."""
+    return np.asarray(np.flatnonzero(np.tri(num_rows, k=-1, dtype=bool)), dtype=np.int64)
 
 
 def _thinned(rows: Array, most: int) -> Array:
@@ -88,8 +102,9 @@ def _thinned(rows: Array, most: int) -> Array:
 def sums(reference: Array, current: Array, kernel: Kernel) -> Sums:
     """The kernel's sums over all pairs of ``reference[n, d]`` and ``current[m, d]``."""
     rows = [_extended(window, kernel.scale) for window in (reference, current)]
-    within = [_total(*pair, kernel, symmetric=True) for pair in rows]
-    between = _total(rows[0][0], rows[1][1], kernel, symmetric=False)
+    with one_blas_thread():
+        within = [_total(*pair, kernel, symmetric=True) for pair in rows]
+        between = _total(rows[0][0], rows[1][1], kernel, symmetric=False)
     return Sums(np.array(within[0]), np.array(between), np.array(within[1]))
 
 
@@ -162,7 +177,7 @@ def _over_tiles(
 
     places = _places(len(left), len(right), symmetric=symmetric)
     threads = min(len(os.sched_getaffinity(0)), len(places) // 4)
-    with _one_blas_thread():
+    with one_blas_thread():
         if threads < 2:
             return [work(place) for place in places]
         with ThreadPoolExecutor(threads) as pool:
@@ -186,6 +201,18 @@ def _blas() -> Any:
     return ThreadpoolController().select(user_api="blas")
 
 
-def _one_blas_thread() -> AbstractContextManager[Any]:
-    limited: AbstractContextManager[Any] = _blas().limit(limits=1)
-    return limited
+_limited = threading.local()
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Let BLAS use one thread; setting it takes a tenth of a millisecond, so within another of these nothing is set."""
+    if getattr(_limited, "here", False):
+        yield
+        return
+    with _blas().limit(limits=1):
+        _limited.here = True
+        try:
+            yield
+        finally:
+            _limited.here = False

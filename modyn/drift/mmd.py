@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from modyn.drift import Distance, DriftMetric, memberships, permutation_p_value
-from modyn.drift.kernels import Sums, median_distance, permuted_sums, prepared, rbf, sums
+from modyn.drift.kernels import Sums, median_distance, one_blas_thread, permuted_sums, prepared, rbf, sums
 from modyn.types import Array
 
 
@@ -28,8 +28,15 @@ class Mmd(DriftMetric):
     permutations: NonNegativeInt = Field(0, description="permutations for the p-value (0 = none)")
     num_features: PositiveInt = Field(512, description="random frequencies of the fourier form")
 
+    @property
+    def gives_p_value(self) -> bool:
+        return self.form == "linear" or self.permutations > 0
+
     def measure(self, reference: Array, current: Array, *, seed: int) -> Distance:
-        reference, current = prepared(reference, current)
+        with one_blas_thread():
+            return self._measure(*prepared(reference, current), seed=seed)
+
+    def _measure(self, reference: Array, current: Array, *, seed: int) -> Distance:
         width = self.bandwidth or median_distance(reference, current)
         if self.form == "linear":
             return linear_mmd2(reference, current, bandwidth=width, seed=seed)

@@ -95,7 +95,7 @@ class DataLatencyCost(Trigger):
         )
 
     def inform(self, round: Round) -> None:  # noqa: A002
-        self._costs.record(len(round.selection), dict(round.costs))
+        self._costs.record(self._count, dict(round.costs))
         self._count = self._area = 0
 
     def state_dict(self) -> dict[str, Any]:

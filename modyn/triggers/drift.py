@@ -12,9 +12,11 @@ from modyn.drift.mmd import Mmd
 from modyn.drift.windows import DriftWindow, TwoWindows, spread
 from modyn.drift.windows.amount import Amount
 from modyn.drift.windows.packing import pack, unpack
-from modyn.policy import Options
+from modyn.policy import Options, name_of
 from modyn.triggers import Trigger
 from modyn.triggers.criteria import Criterion, Evidence, Verdict
+from modyn.triggers.criteria.avoidable_misclassifications import AvoidableMisclassifications
+from modyn.triggers.criteria.p_value import PValue
 from modyn.triggers.criteria.quantile import Quantile
 from modyn.triggers.every import Every
 from modyn.triggers.features import KeptFeatures, Kind, Kinds, bound_features
@@ -34,6 +36,17 @@ class Judged(Options):
 
     metric: DriftMetric = Field(description="how far the windows lie apart")
     criterion: Criterion = Field(description="which distances call for training")
+
+    @model_validator(mode="after")
+    def _judgeable(self) -> "Judged":
+        if isinstance(self.criterion, PValue) and not self.metric.gives_p_value:
+            raise ValueError(
+                f"criterion p-value would never fire: {name_of(type(self.metric))} gives no p-value as it stands; "
+                "give it permutations, or choose a metric with a test (modyn policies drift-metric) or another criterion"
+            )
+        if isinstance(self.criterion, AvoidableMisclassifications):
+            raise ValueError("criterion avoidable-misclassifications is for the performance trigger: it counts errors")
+        return self
 
 
 class Warmup(Options):
@@ -162,14 +175,11 @@ class Drift(Trigger):
         return sum(votes) >= (need if need is not None else int(self.decide.split()[1]))
 
     def _warm_up(self, current: Int64s) -> bool:
-        """The simple trigger decides; each window that becomes a reference is remembered, and the last check calibrates."""
+        """The simple trigger decides; the references that its rounds make are remembered, and the last check calibrates."""
         fires, self._asked = self._asked, False
-        last = self._checks == self.warmup.checks
         needs_model = self._kept.needs_checkpoint and bound_features(self._features).checkpoint is None
-        if last and self._gathered and not needs_model:
+        if self._checks == self.warmup.checks and self._gathered and not needs_model:
             self._calibrate(current)
-        if fires and not last:
-            self._gathered.append(current)
         return self._noted(fires, reason="warm-up")
 
     def _calibrate(self, current: Int64s) -> None:
@@ -220,6 +230,7 @@ class Drift(Trigger):
         self._windows.turn()
         if self._checks < self.warmup.checks:
             self.warmup.trigger.inform(round)
+            self._gathered.append(spread(self._windows.reference.keys, self.sample_size))
 
     def state_dict(self) -> dict[str, Any]:
         return {

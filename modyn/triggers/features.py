@@ -14,6 +14,7 @@ from modyn.triggers import Features
 from modyn.types import Array, Int64s
 
 OF_THE_MODEL = frozenset({"embedding", "loss", "error", "prediction"})
+OF_THE_LABEL = frozenset({"label", "loss", "error"})
 OF_THE_DATA = frozenset({"raw", "label"})
 
 
@@ -100,17 +101,25 @@ class KeptFeatures:
         if self.needs_checkpoint and self._checkpoint != features.checkpoint:
             self._keys, self._rows = self._keys[:0], self._rows[:0]
         self._checkpoint = features.checkpoint
-        wanted = np.unique(np.concatenate(groups))
-        missing = wanted[~np.isin(wanted, self._keys, assume_unique=True)]
-        old = np.isin(self._keys, wanted, assume_unique=True)
-        keys, rows = self._keys[old], self._rows[old]
-        if len(missing):
-            found = self._compute(features, missing)
-            keys, rows = np.concatenate([keys, missing]), np.concatenate([rows, found]) if len(rows) else found
-            order = np.argsort(keys)
-            keys, rows = keys[order], rows[order]
+        wanted = np.sort(np.concatenate(groups))
+        wanted = wanted[np.diff(wanted, prepend=wanted[:1] - 1) > 0]
+        places = np.searchsorted(self._keys, wanted)
+        kept = self._keys.take(places, mode="clip") == wanted if len(self._keys) else np.zeros(len(wanted), dtype=bool)
+        if kept.all():
+            rows = self._rows[places]
+        else:
+            found = self._compute(features, wanted[~kept])
+            rows = np.empty((len(wanted), found.shape[1]), np.result_type(found, self._rows))
+            rows[~kept], rows[kept] = found, self._rows[places[kept]].reshape(-1, found.shape[1])
+        self._settle(wanted, rows)
+        return [rows[np.searchsorted(wanted, group)] for group in groups]
+
+    def _settle(self, keys: Int64s, rows: Array) -> None:
+        """Keep the rows; those with a label that is not known yet are asked for again."""
+        if any(kind.name in OF_THE_LABEL for kind in self.kinds):
+            known = np.isfinite(rows).all(axis=1)
+            keys, rows = keys[known], rows[known]
         self._keys, self._rows = keys, rows
-        return [rows[np.searchsorted(keys, group)] for group in groups]
 
     def _compute(self, features: Features, keys: Int64s) -> Array:
         columns = [kind.compute(features, keys) for kind in self.kinds]

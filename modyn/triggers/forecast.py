@@ -34,7 +34,10 @@ def fitted_line(x: Float64s, y: Float64s, at: float, *, ridge: float) -> float:
 
 
 class TrainingCosts:
-    """What trainings cost: wall seconds as a ridge-regressed line on the number of samples, over the last ``window`` rounds."""
+    """What trainings cost: wall seconds as a ridge-regressed line on the number of samples, over the last ``window`` rounds.
+
+    The number is that of the samples that arrived since the round before, which is what a trigger predicts from; a selector may train on others.
+    """
 
     def __init__(self, window: int) -> None:
         self.window = window

@@ -131,7 +131,7 @@ class MisclassificationCost(Trigger):
         return fires
 
     def inform(self, round: Round) -> None:  # noqa: A002
-        self._costs.record(len(round.selection), dict(round.costs))
+        self._costs.record(self._count, dict(round.costs))
         self._labelled.inform(round)
         self._number = self._area = 0.0
         self._count, self._first_check = 0, True

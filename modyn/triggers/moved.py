@@ -21,10 +21,17 @@ def moved_most(reference: Array, current: Array, *, names: tuple[str, ...]) -> l
     if names == ("label",) and reference.shape[1] == 1:
         return _classes(reference[:, 0], current[:, 0])
     reference, current = complete(reference, current)
-    before, after = reference.mean(axis=0, dtype=np.float64), current.mean(axis=0, dtype=np.float64)
-    spread = np.sqrt((reference.var(axis=0, dtype=np.float64) + current.var(axis=0, dtype=np.float64)) / 2)
+    (before, variance), (after, variance_after) = _moments(reference), _moments(current)
+    spread = np.sqrt((variance + variance_after) / 2)
     by = (after - before) / np.where(spread > 0, spread, 1.0)
     return _largest("column", np.arange(len(by)), before, after, by)
+
+
+def _moments(rows: Array) -> tuple[Float64s, Float64s]:
+    """The mean and the variance of each column."""
+    mean = rows.mean(axis=0, dtype=np.float64)
+    apart = rows - mean
+    return mean, np.einsum("ij,ij->j", apart, apart) / len(rows)
 
 
 def _classes(reference: Array, current: Array) -> list[dict[str, Any]]:

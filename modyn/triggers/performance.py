@@ -9,12 +9,14 @@ from pydantic import Field, PositiveInt, PrivateAttr, model_validator
 from modyn.config import DurationOrZero
 from modyn.triggers import Trigger
 from modyn.triggers.criteria import Criterion, Evidence, Verdict
+from modyn.triggers.criteria.avoidable_misclassifications import AvoidableMisclassifications
+from modyn.triggers.criteria.p_value import PValue
 from modyn.triggers.every import Every
 from modyn.triggers.features import bound_features
 from modyn.triggers.forecast import Method, forecast
 from modyn.triggers.labelled import Labelled
 from modyn.triggers.rhythm import Rhythm, fresh
-from modyn.triggers.scores import HIGHER_IS_BETTER, ScoreName, score
+from modyn.triggers.scores import HIGHER_IS_BETTER, NOT_OF_CLASSES, ScoreName, score
 from modyn.types import Float64s, Round, Samples
 
 _ROUNDS_REMEMBERED = 5
@@ -24,8 +26,8 @@ class Performance(Trigger):
     """Fires when the deployed checkpoint's score on newly labelled data meets a criterion.
 
     At each check it is scored on the samples whose labels became known since the check before and on which it was not trained. With ``mode:
-    lookahead`` the score and the number of samples up to the next check are forecast from the last values, and the criteria judge the forecast as
-    well. Before there is a checkpoint, the first check fires. If rounds follow each other faster than ``label_delay``, nothing can be scored.
+    lookahead`` the score and the number of samples up to the next check are forecast from the last checks since the round, and the criteria judge the
+    forecast as well. Before there is a checkpoint, the first check fires. If rounds follow each other faster than ``label_delay``, nothing can be scored.
 
     Wang and Abraham 2015, "Concept Drift Detection for Streaming Data".
 
@@ -68,6 +70,13 @@ class Performance(Trigger):
     def _set_up(self) -> "Performance":
         if not self.criteria:
             raise ValueError("criteria: needs at least one")
+        for name, criterion in self.criteria.items():
+            if isinstance(criterion, PValue):
+                raise ValueError(f"criteria.{name}: p-value is for the drift trigger: a score has no p-value")
+            if isinstance(criterion, AvoidableMisclassifications) and self.metric in NOT_OF_CLASSES:
+                raise ValueError(
+                    f"criteria.{name}: avoidable-misclassifications counts errors, which metric {self.metric} does not; use accuracy"
+                )
         self._beat, self._labelled = fresh(self.check_every), Labelled(self.label_delay)
         return self
 
@@ -120,8 +129,8 @@ class Performance(Trigger):
         return self._noted(fires, value=value, verdicts=verdicts, num_samples=num_samples, ahead=ahead)
 
     def _foresee(self, counts: Float64s) -> tuple[float, Float64s]:
-        """The score forecast for the next check, and the counts with that check's forecast appended."""
-        recent = np.array(self._history[-self.forecast_window :], dtype=np.float64)
+        """The score forecast for the next check from those since the last round, and the counts with that check's forecast appended."""
+        recent = np.array(self._history[-min(self.forecast_window, len(counts)) :], dtype=np.float64)
         value = forecast(recent, method=self.forecast)
         window = counts[-self.forecast_window :]
         arriving = max(forecast(window[:, 0], method=self.forecast), 0.0)

@@ -18,6 +18,9 @@ HIGHER_IS_BETTER = {
     "mean-absolute-error": False,
 }
 
+NOT_OF_CLASSES = frozenset({"loss", "mean-absolute-error"})
+"""Scores that do not say how many samples were wrong."""
+
 
 def _known(name: str) -> str:
     if name not in HIGHER_IS_BETTER:

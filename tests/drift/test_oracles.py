@@ -129,6 +129,12 @@ def test_blocked_mmd_is_the_plain_formula(rows, tolerance, biased):
     assert permuted.value == pytest.approx(expected, abs=tolerance)
 
 
+def test_small_windows_of_float32_are_compared_in_float32_and_as_exactly_as_matters():
+    x, y = RNG.normal(size=(250, 64)), RNG.normal(0.1, 1, size=(250, 64))
+    exact, quick = Mmd().distance(x, y), Mmd().distance(x.astype(np.float32), y.astype(np.float32))
+    assert quick.value == pytest.approx(exact.value, abs=1e-6)
+
+
 def test_mmd_does_not_lose_its_digits_far_from_the_origin():
     x, y = RNG.normal(size=(1500, 4)), RNG.normal(0.1, 1, size=(1500, 4))
     far = mmd2((x + 1e4).astype(np.float64), y + 1e4, bandwidth=2.0)
@@ -136,9 +142,9 @@ def test_mmd_does_not_lose_its_digits_far_from_the_origin():
 
 
 def test_linear_and_fourier_forms_agree_with_the_quadratic_one():
-    x, y = RNG.normal(size=(4000, 2)), RNG.normal(1, 1, size=(4000, 2))
+    x, y = RNG.normal(size=(3000, 2)), RNG.normal(1, 1, size=(3000, 2))
     exact = Mmd(bandwidth=1.5, form="biased").distance(x, y).value
-    assert Mmd(bandwidth=1.5, form="fourier", num_features=4000).distance(x, y).value == pytest.approx(exact, rel=0.1)
+    assert Mmd(bandwidth=1.5, form="fourier", num_features=1000).distance(x, y).value == pytest.approx(exact, rel=0.1)
     assert linear_mmd2(x, y, bandwidth=1.5).value == pytest.approx(exact, rel=0.25)
 
 
@@ -215,13 +221,13 @@ def test_p_values_are_uniform_without_drift(document, rows, columns):
 @pytest.mark.parametrize("combine", ["bonferroni", "benjamini-hochberg"])
 def test_corrected_p_values_of_many_columns_hold_their_level_without_drift(combine):
     metric, rng = Ks(combine=combine), np.random.default_rng(5)
-    found = [metric.distance(rng.normal(size=(100, 10)), rng.normal(size=(100, 10))).p_value for _ in range(300)]
-    assert np.mean(np.array(found) <= 0.05) <= 0.08
+    found = [metric.distance(rng.normal(size=(100, 5)), rng.normal(size=(100, 5))).p_value for _ in range(100)]
+    assert np.mean(np.array(found) <= 0.05) <= 0.1
 
 
 def test_a_classifiers_p_value_is_rarely_small_without_drift():
     metric, rng = build(DriftMetric, "classifier"), np.random.default_rng(5)
-    found = [metric.distance(rng.normal(size=(60, 2)), rng.normal(size=(60, 2))).p_value for _ in range(100)]
+    found = [metric.distance(rng.normal(size=(60, 2)), rng.normal(size=(60, 2))).p_value for _ in range(40)]
     assert np.mean(np.array(found) <= 0.05) <= 0.1
 
 

@@ -139,7 +139,7 @@ def test_every_trigger_has_an_example() -> None:
 
 
 @every_trigger
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(seed=st.integers(0, 5), cuts=st.lists(st.integers(1, N - 1), max_size=12), singly=st.booleans())
 def test_the_cut_of_the_stream_never_matters(name: str, seed: int, cuts: list[int], singly: bool) -> None:
     samples, features = _stream(seed)
@@ -158,7 +158,7 @@ def test_the_examples_fire_at_all_so_that_these_tests_mean_something(name: str) 
 
 
 @every_trigger
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(seed=st.integers(0, 5), cuts=st.lists(st.integers(1, N - 1), max_size=8), pick=st.integers(0, 1000))
 def test_going_on_from_any_state_gives_the_same_rounds_and_notes(
     name: str, seed: int, cuts: list[int], pick: int

@@ -69,6 +69,16 @@ def test_training_costs_follow_a_line_in_the_number_of_samples() -> None:
     assert costs.predict(1) == costs.predict(10**6) == pytest.approx(3.0)
 
 
+@pytest.mark.parametrize("name", ["data-latency-cost", "misclassification-cost"])
+def test_training_costs_are_learned_on_the_samples_that_arrived_whatever_was_selected(name: str) -> None:
+    trigger = build(Trigger, {name: {"seconds_of_delay_per_training_second": 1e9}})
+    trigger.bind(_wrong_after(0, 400, 0.5))
+    for number, (start, end) in enumerate([(0, 100), (100, 300)]):
+        list(trigger.update(stream(400)[start:end]))
+        trigger.inform(round_at(end, number, seconds=float(end - start)))  # its selection is everything so far
+    assert trigger.state_dict()["costs"] == [[100, 100.0], [200, 200.0]]
+
+
 def test_training_costs_are_never_predicted_below_zero() -> None:
     costs = TrainingCosts(10)
     for n, seconds in ((1000, 1.0), (1100, 9.0)):

@@ -5,12 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from modyn.drift.windows import TwoWindows, spread
+from modyn.drift import DriftMetric
+from modyn.drift.windows import TwoWindows, _hashed, spread
 from modyn.drift.windows.amount import Amount
 from modyn.drift.windows.time import Time
 from modyn.errors import ConfigError
 from modyn.policy import build
 from modyn.triggers import Trigger
+from modyn.triggers.features import KeptFeatures, Kind
 from modyn.triggers.memory_features import MemoryFeatures
 from modyn.types import Samples
 from tests.triggers.loop import SECOND, Loop, round_at, stream
@@ -76,6 +78,16 @@ def test_a_clock_that_runs_ahead_holds_the_windows_end_until_the_others_catch_up
     assert windows.current.keys.tolist() == [1, 3]
 
 
+def test_the_reference_stays_as_the_last_round_made_it_however_long_no_other_follows() -> None:
+    windows = TwoWindows(Time(reference="10s", current="5s", overlap=True))
+    windows.append(stream(20))
+    windows.turn()
+    windows.append(Samples(np.arange(20, 40), np.arange(20, 40) * 100 * SECOND))
+    windows.trim()
+    assert windows.reference.keys.tolist() == list(range(10, 20))
+    assert windows.current.keys.tolist() == [39]
+
+
 @pytest.mark.parametrize(
     "bounds", [Amount(reference=50, current=20), Time(reference="50s", current="20s", overlap=True)]
 )
@@ -92,6 +104,24 @@ def test_a_spread_of_keys_is_uniform_and_stable_as_windows_move() -> None:
     assert len(np.intersect1d(before, after)) > 950
     counts = np.histogram(before, 10, (0, 10_000))[0]
     assert counts.min() > 60
+
+
+def test_a_spread_of_keys_is_those_whose_hashes_are_least() -> None:
+    for n, count in ((10, 9), (1000, 999), (1000, 1), (50_000, 250), (50_000, 30_000)):
+        keys = np.random.default_rng(n).choice(10**9, n, replace=False)
+        least = keys[np.argsort(_hashed(keys))[:count]]
+        assert spread(keys, count).tolist() == sorted(least.tolist())
+
+
+def test_a_label_that_was_not_known_is_asked_for_again() -> None:
+    features = MemoryFeatures(np.zeros(4), labels=np.array([1.0, np.nan, 0.0, np.nan]))
+    kept, keys = KeptFeatures((Kind("label"),)), np.arange(4)
+    kept.rows(features, keys)
+    assert features.labels is not None
+    features.labels[1] = 1.0
+    assert kept.rows(features, keys)[0][:, 0].tolist()[:3] == [1.0, 1.0, 0.0]
+    kept.rows(features, keys)
+    assert [n for _, n in features.calls] == [4, 2, 1]
 
 
 def test_each_sample_is_embedded_once_for_each_checkpoint() -> None:
@@ -144,6 +174,20 @@ def test_during_the_warmup_a_simple_trigger_decides_and_its_windows_calibrate_th
     assert any(note["fired"] and note["key"] in (899, 999) for note in later)
 
 
+def test_the_warmup_calibrates_with_the_distances_between_the_references_of_its_rounds_and_its_last_window() -> None:
+    judged = {"metric": "mean-distance", "criterion": {"quantile": {"window": 2, "q": 0.0}}}
+    document = _drift(
+        metrics={"mean": judged},
+        check_every=10,
+        window={"amount": {"reference": 20, "current": 10, "overlap": True}},
+        warmup={"checks": 3, "trigger": {"every": {"samples": 10}}},
+    )
+    loop = Loop(document, MemoryFeatures(np.arange(40.0))).run([stream(40)])
+    assert loop.ends == [10, 20, 30]
+    # References 0..9 and 0..19 lie 20 and 15 from the last window of the warm-up, 20..29; then 10..29 lies 15 from 30..39.
+    assert (loop.notes[-1]["threshold"], loop.notes[-1]["distance"]) == (20.0, 15.0)
+
+
 @pytest.mark.parametrize(
     ("decide", "fires"),
     [("any", True), ("majority", False), ("all", False), ("at-least 1", True), ("at-least 2", False)],
@@ -189,12 +233,28 @@ def test_a_user_function_of_the_raw_features_can_be_watched(tmp_path: Any) -> No
             "no drift-metric is named 'mdd'. Did you mean 'mmd'?",
         ),
         ({"metrics": {"a": {"metric": {"psi": {"combine": "bonferroni"}}, "criterion": "p-value"}}}, "needs p-values"),
+        ({"metrics": {"a": {"metric": "mmd", "criterion": "p-value"}}}, "would never fire: mmd gives no p-value"),
+        ({"metrics": {"a": {"metric": "hellinger", "criterion": "p-value"}}}, "hellinger gives no p-value"),
+        (
+            {"metrics": {"a": {"metric": "ks", "criterion": {"avoidable-misclassifications": {"threshold": 1}}}}},
+            "is for the performance trigger",
+        ),
     ],
 )
 def test_a_wrong_option_says_what_is_allowed(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=r"trigger\.drift") as caught:
         build(Trigger, _drift(**options))
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "metric", ["ks", "chi2", "classifier", {"mmd": {"form": "linear"}}, {"energy": {"permutations": 9}}]
+)
+def test_a_p_value_may_be_asked_of_each_metric_that_gives_one(metric: Any) -> None:
+    found = build(DriftMetric, metric)
+    assert found.gives_p_value
+    assert found.distance(np.arange(20.0), np.arange(20.0) + 1).p_value is not None
+    build(Trigger, _drift(metrics={"a": {"metric": metric, "criterion": "p-value"}}))
 
 
 def test_a_trigger_without_features_says_so() -> None:

@@ -104,6 +104,36 @@ def test_lookahead_fires_sooner_on_a_falling_score() -> None:
     assert ends == {"hindsight": 499, "lookahead": 399}
 
 
+def test_lookahead_follows_the_scores_since_the_round_and_not_those_that_led_to_it() -> None:
+    n = 1000
+    share = np.array([0, 10, 20, 30, 40, 2, 2, 2, 2, 2])  # wrong among each 100: worse and worse, then retrained
+    labels = (np.arange(n) % 100 < np.repeat(share, 100)).astype(float)
+    features = MemoryFeatures(np.zeros(n), labels=labels)
+    features.deploy("run-1/0", model=lambda rows: np.tile([1.0, 0.0], (len(rows), 1)))
+    criteria = {"low": {"threshold": {"value": 0.62}}}
+    loop = Loop(_performance(mode="lookahead", criteria=criteria), features).run([stream(n)])
+    assert loop.ends == [500]
+    forecasts = [note["forecast"] for note in loop.notes]
+    assert forecasts[3] < 0.75
+    assert forecasts[5:] == pytest.approx([0.98] * 5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"criteria": {"a": "p-value"}}, "criteria.a: p-value is for the drift trigger"),
+        (
+            {"metric": "loss", "criteria": {"a": {"avoidable-misclassifications": {"threshold": 9}}}},
+            "counts errors, which metric loss does not",
+        ),
+    ],
+)
+def test_a_criterion_that_could_never_fire_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build(Trigger, _performance(**options))
+    assert message in str(caught.value)
+
+
 def test_avoidable_misclassifications_add_up_since_the_last_round() -> None:
     criteria = {"sum": {"avoidable-misclassifications": {"threshold": 150, "expected_accuracy": 0.9}}}
     position, _ = _first(_performance(criteria=criteria), _features(), stream(1000))

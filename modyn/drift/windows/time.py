@@ -8,7 +8,7 @@ from modyn.types import Array, Int64s
 
 
 class Time(DriftWindow):
-    """The samples whose time is less than ``reference`` (or ``current``) before the newest sample's time.
+    """The samples whose time is less than ``reference`` before the newest sample's time at the last round, or ``current`` before that of now.
 
     >>> import numpy as np
     >>> Time(reference="5us", current="2us").kept(np.arange(9), "current", now=8).nonzero()[0]
