@@ -1,5 +1,6 @@
 """What triggers see of the data and of the deployed model, and pipelines whose trigger looks at it."""
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +26,18 @@ Write = Callable[..., Path]
 
 DRIFT = """{drift: {features: FEATURES, window: {amount: {reference: 200, current: 200}}, check_every: 100,
   metrics: {ks: {metric: ks, criterion: {threshold: {value: 0.07}}}}}}"""
+
+
+def test_a_parser_of_a_file_is_looked_up_once_and_still_goes_to_other_processes(
+    pipeline_file: Write, tmp_path: Path
+) -> None:
+    pipeline_file()
+    parser = Parser(Importable("./parsers.py:features", tmp_path))
+    parser.check()
+    assert parser._loaded is parser._loaded
+    sent = pickle.loads(pickle.dumps(parser))
+    assert sent == parser
+    assert sent._loaded({"a": np.zeros(2), "b": np.ones(2)}).tolist() == [[0.0, 1.0], [0.0, 1.0]]
 
 
 @pytest.fixture

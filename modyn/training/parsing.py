@@ -8,7 +8,7 @@ parser is given one sample (column name to value) and gives the same without tha
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -77,11 +77,15 @@ class Parser:
 
     def check(self) -> None:
         """Raise ConfigError if the function cannot be imported or called."""
-        function = self._load()
+        function = self._loaded
         if not callable(function):
             raise ConfigError(f"parser: {self.name} is a {type(function).__name__}, not a function")
 
-    def _load(self) -> Callable[..., Any]:
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_loaded"}
+
+    @cached_property
+    def _loaded(self) -> Callable[..., Any]:
         function = self.function.load() if isinstance(self.function, Importable) else self.function
         return partial(function, **self.options) if self.options else function
 
@@ -90,7 +94,7 @@ class Parser:
 
         Raises BadSample, naming the sample's key, if the parser raises or gives something that is no tensor or of the wrong shape.
         """
-        function = self._load()
+        function = self._loaded
         if self.per_sample:
             return _parse_each(function, columns, keys, self.name)
         try:
