@@ -72,15 +72,34 @@ def runs(values: Int64s, gap: int = 0) -> tuple[Int64s, Int64s]:
     return starts, ends
 
 
-def group(keys: Int64s, first_keys: Int64s) -> tuple[npt.NDArray[np.intp], Int64s]:
-    """Sort keys by the shard they lie in: ``(order[n], bounds[shards + 1])``.
+_FEW = 48
+"""Up to so many shards, comparing keys with each shard's first one costs less than a binary search for each key."""
 
-    ``keys[order]`` is ascending and ``keys[order][bounds[i]:bounds[i + 1]]`` lie in shard i, which begins at ``first_keys[i]``.
+
+def group(keys: Int64s, first_keys: Int64s) -> tuple[npt.NDArray[np.intp] | None, Int64s]:
+    """Group keys by the shard they lie in: ``(order[n], bounds[shards + 1])``.
+
+    ``keys[order][bounds[i]:bounds[i + 1]]`` lie in shard i, which begins at ``first_keys[i]``, in the order in which they were given.
+    ``order`` is None if the keys are ascending: they are grouped already. The shards' numbers are sorted by radix, at a tenth of the cost of
+    sorting keys (5 ns each instead of 41, for 6 shards).
 
     >>> order, bounds = group(np.array([9, 2, 5, 1]), np.array([0, 4, 8]))
     >>> order.tolist(), bounds.tolist()
-    ([3, 1, 2, 0], [0, 2, 3, 4])
+    ([1, 3, 2, 0], [0, 2, 3, 4])
     """
-    order = np.argsort(keys)
-    bounds = np.searchsorted(keys[order], first_keys)
-    return order, np.concatenate((bounds, [len(keys)])).astype(np.int64)
+    if keys[0] <= keys[-1] and bool((keys[1:] >= keys[:-1]).all()):
+        return None, np.append(np.searchsorted(keys, first_keys), len(keys)).astype(np.int64)
+    shard = _shard_of(keys, first_keys)
+    order = np.argsort(shard, kind="stable")
+    counts = np.bincount(shard, minlength=len(first_keys))
+    return order, np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+
+
+def _shard_of(keys: Int64s, first_keys: Int64s) -> npt.NDArray[np.unsignedinteger[Any]]:
+    """The number of the shard of each key, in the smallest type that holds it."""
+    if len(first_keys) > _FEW:
+        return (np.searchsorted(first_keys, keys, side="right") - 1).astype(np.min_scalar_type(len(first_keys)))
+    shard = np.zeros(len(keys), np.uint8)
+    for first in first_keys[1:]:
+        shard += keys >= first
+    return shard

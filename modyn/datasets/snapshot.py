@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -95,11 +96,6 @@ class Snapshot:
     def first_keys(self) -> Int64s:
         """The key at which each shard begins."""
         return np.array([shard.first_key for shard in self.shards], np.int64)
-
-    @cached_property
-    def end_keys(self) -> Int64s:
-        """The key after each shard's last one."""
-        return np.array([shard.end_key for shard in self.shards], np.int64)
 
     @cached_property
     def _firsts(self) -> list[int]:
@@ -199,23 +195,18 @@ class Snapshot:
         if first < 0 or highest >= self.shards[last].end_key:
             raise self._not_found(keys)
         if first == last:
-            return Places([self._piece(first, keys, None)], None)
+            return Places([self._piece(first, keys)], None)
         order, bounds = group(keys, self.first_keys)
-        ascending = keys[order]
-        counts = np.diff(bounds)
-        held = np.flatnonzero(counts)
-        if (ascending[bounds[held + 1] - 1] >= self.end_keys[held]).any():
-            raise self._not_found(keys)
-        offsets = ascending - np.repeat(self.first_keys, counts)
+        grouped = keys if order is None else keys.take(order)
         cuts = bounds.tolist()
-        pieces = [self._piece(i, ascending[(at := slice(cuts[i], cuts[i + 1]))], offsets[at]) for i in held.tolist()]
-        return Places(pieces, order)
+        held = [i for i, (low, high) in enumerate(pairwise(cuts)) if low < high]
+        return Places([self._piece(i, grouped[cuts[i] : cuts[i + 1]]) for i in held], order)
 
-    def _piece(self, index: int, keys: Int64s, offsets: Int64s | None) -> tuple[OpenShard, Int64s]:
-        """Keys of one shard's range as its rows; ``offsets`` are the keys less the shard's first, if known already."""
+    def _piece(self, index: int, keys: Int64s) -> tuple[OpenShard, Int64s]:
+        """Keys between a shard's first and the next one's as its rows. Raises NotFound for one that the shard does not hold."""
         opened = self.open(self.shards[index])
-        if opened.rank is None and offsets is not None:
-            return opened, offsets
+        if int(keys.max()) >= opened.shard.end_key:
+            raise self._not_found(keys)
         rows = opened.rows_of(keys)
         if opened.rank is not None and (rows < 0).any():
             raise self._not_found(keys)
