@@ -28,9 +28,10 @@ def epoch_order(num_rows: int, *, seed: int, round: int, epoch: int, window: int
     if window == 0:
         return np.arange(num_rows, dtype=np.int64)
     if window is None or window >= num_rows:
-        # torch takes 6 ms for a million rows, NumPy 16.
+        # torch takes 5 ms for a million rows as int32, 8 as int64 (it is the same order), NumPy 15.
         shuffler = torch.Generator().manual_seed(derived_seed(seed, SHUFFLE, round, epoch))
-        return torch.randperm(num_rows, generator=shuffler).numpy()
+        kind = torch.int32 if num_rows < 2**31 else torch.int64
+        return torch.randperm(num_rows, generator=shuffler, dtype=kind).numpy().astype(np.int64, copy=False)
     generator = random(seed, SHUFFLE, round, epoch)
     rows = np.arange(num_rows, dtype=np.int64)
     starts = np.arange(0, num_rows, window)
