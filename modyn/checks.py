@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
+from modyn import selecting
 from modyn.errors import ConfigError, EvaluationError, did_you_mean
 from modyn.policy import name_of
 from modyn.selectors import worth
@@ -43,10 +44,13 @@ def check(pipeline: "Pipeline", workspace: Workspace) -> Iterator[str]:
     yield f"one batch fits: {trainer.check(samples.keys[: pipeline.training.batch_size])}"
     yield f"trigger {name_of(type(pipeline.trigger))}, selector {name_of(type(pipeline.selector))}"
     selector, epochs = pipeline.selector.for_round(1), pipeline.training.epochs_of(1)
+    selecting.check(selector, trainer, trainer.labelled(samples)[:256])
     if (told := worth.warning(selector, epochs=epochs, num_candidates=len(samples))) is not None:
         yield f"warning: {told}"
     if pipeline.evaluation is not None:
-        yield from _check_evaluation(Evaluator(pipeline.evaluation, samples), pipeline, trainer, samples)
+        yield from _check_evaluation(
+            Evaluator(pipeline.evaluation, trainer.labelled(samples)), pipeline, trainer, samples
+        )
 
 
 def _check_evaluation(

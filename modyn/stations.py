@@ -74,7 +74,9 @@ class Stations:
             requests=lambda: requests_in(log.folder),
         )
         pipeline.trigger.bind(self.features)
-        self.evaluator = Evaluator(pipeline.evaluation, self.samples) if pipeline.evaluation else None
+        self.evaluator = (
+            Evaluator(pipeline.evaluation, self.trainer.labelled(self.samples)) if pipeline.evaluation else None
+        )
         self.selecting = Selecting(
             pipeline.selector,
             self.trainer,

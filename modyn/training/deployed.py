@@ -10,7 +10,7 @@ from modyn.errors import ConfigError, TrainingError, did_you_mean
 from modyn.training.blocks import Plan
 from modyn.training.tensors import each
 from modyn.training.trainer import Trainer
-from modyn.types import Array, Int64s, Reader, Selection
+from modyn.types import Array, Int64s, Reader, Samples, Selection
 
 ROWS = 4096
 
@@ -80,7 +80,8 @@ class Deployed:
         labels = self._reader.labels(keys)
         if labels is None:
             raise ConfigError("the trigger looks at labels, and the dataset has none")
-        return labels.reshape(len(keys), -1).astype(np.float64)
+        labels = self._trainer.labelled(Samples(keys, np.zeros_like(keys), labels)).labels
+        return np.asarray(labels).reshape(len(keys), -1).astype(np.float64)
 
     def _column(self, name: str, keys: Int64s) -> Array:
         columns = self._reader.read(keys)
@@ -95,8 +96,8 @@ class Deployed:
 
     def _of_model(self, kind: str, keys: Int64s) -> Array:
         if kind in ("embedding", "loss"):
-            found = np.asarray(self._trainer.compute_signals([kind], keys, self._weights)[kind]).reshape(len(keys), -1)
-            return found
+            found = self._trainer.compute_signals([kind], keys, self._weights)[kind]
+            return np.asarray(found).reshape(len(keys), -1)
         outputs = self._trainer.predict(self._weights, keys)
         if kind == "prediction":
             return outputs

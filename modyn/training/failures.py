@@ -50,6 +50,8 @@ def _misfit(error: Exception, text: str, model: nn.Module, inputs: Inputs) -> st
         if first:
             return f"the parser gives {width} features, {name} expects {module.in_features}"
         return f"{name}: {layer} is given {width} features and expects {module.in_features}"
+    if "more than 1 value per channel" in text:
+        return f"{name}: {layer} needs more than one sample, and the last batch has one: set drop_last, or another batch_size"
     return f"{name}: {layer} was given {layout(given)}: {text}"
 
 

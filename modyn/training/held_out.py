@@ -1,5 +1,6 @@
 """Early stopping by the loss on a held-out share of the selection."""
 
+import math
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from modyn.errors import TrainingError
 from modyn.training.blocks import Plan
 from modyn.training.fitted import on_cpu
 from modyn.training.loader import Loader
@@ -57,8 +59,15 @@ class Watch:
         return Selection(selection.keys[rows], None if selection.weights is None else selection.weights[rows])
 
     def look(self, model: nn.Module, weights: Mapping[str, Tensor], epoch: int) -> float:
-        """The loss on the held-out samples; ``weights`` are kept if it is the best so far."""
+        """The loss on the held-out samples; ``weights`` are kept if it is the best so far.
+
+        Raises TrainingError if it is no finite number: no epoch could be the best any more.
+        """
         loss = self._loss(model, weights)
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the loss on held-out samples is {loss}: look for missing or huge values in what the parser gives"
+            )
         if self.best_loss is None or loss < self.best_loss - self.options.min_delta:
             self.best_loss, self.best_epoch = loss, epoch
             self.best = {name: on_cpu(value) for name, value in weights.items()}

@@ -299,7 +299,10 @@ class Session:
         if self.watch is None:
             return {}
         before = time.perf_counter()
-        loss = self.watch.look(self.model, self.weights(), self.epoch)
+        try:
+            loss = self.watch.look(self.model, self.weights(), self.epoch)
+        except TrainingError as error:
+            raise TrainingError(f"round {self.round}, epoch {self.epoch}: {error}") from error
         self.is_over = self.watch.is_over(self.epoch)
         self.train_s += time.perf_counter() - before
         return {"held_out_loss": loss}

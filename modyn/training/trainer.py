@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ from modyn.training.signals import Name, Scorer, to_arrays
 from modyn.training.step import Step, autocast
 from modyn.training.tensors import apply, layout
 from modyn.training.weights import load_weights, read_pretrained
-from modyn.types import Float32s, Int64s, Reader, Selection, Signals
+from modyn.types import Float32s, Int64s, Reader, Samples, Selection, Signals
 
 FEW_ROWS = 256
 PREDICT_ROWS = 4096
@@ -106,6 +106,17 @@ class Trainer:
     def task(self) -> Task:
         """``classification``, ``multi-label`` or ``regression``: what ``predict`` gives."""
         return self.criterion.task
+
+    def labelled(self, samples: Samples) -> Samples:
+        """The samples with the labels that predictions are compared with: after ``label_transform``.
+
+        The dataset's own stay where the transform gives other axes (one-hot or soft labels).
+        """
+        transform, labels = self.loader.label_transform, samples.labels
+        if transform is None or labels is None or not len(labels):
+            return samples
+        changed = np.asarray(transform(labels))
+        return replace(samples, labels=changed) if changed.shape == labels.shape else samples
 
     def fit(
         self,
@@ -227,11 +238,13 @@ class Trainer:
         )
 
     def _forward_of(self, model: nn.Module, ranks: Ranks) -> tuple[nn.Module, Callable[..., Any]]:
-        """The model, and what is called for its outputs: compiled once for all rounds, joined with other devices."""
+        """The model, and what is called for its outputs: compiled once for all rounds on one device, or joined with others anew."""
         if not self.options.compile:
             return model, ranks.wrap(model, self.device)
+        mode = None if self.options.compile is True else self.options.compile
+        if ranks.num_ranks > 1:  # the processes that are joined end with the round
+            return model, torch.compile(ranks.wrap(model, self.device), mode=mode)
         if self._compiled is None:
-            mode = None if self.options.compile is True else self.options.compile
             self._compiled = model, torch.compile(ranks.wrap(model, self.device), mode=mode)
         else:
             self._compiled[0].load_state_dict(model.state_dict())

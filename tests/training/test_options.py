@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from torch import nn
 
 from modyn.errors import ConfigError, TrainingError
+from modyn.training.held_out import hold_out
 from modyn.training.memory_reader import MemoryReader
 from modyn.training.options import Training
 from modyn.training.order import epoch_order
+from modyn.types import Samples
 from tests.training.toys import Journal, everything, mlp, reader, same, trainer
 
 SGD = {"sgd": {"lr": 0.1}}
@@ -65,6 +68,10 @@ KEEPING = {
 
 def flipped(labels):
     return 1 - labels
+
+
+def one_hot(labels):
+    return np.eye(2, dtype=np.float32)[labels]
 
 
 def doubled(inputs, by=2):
@@ -373,3 +380,29 @@ def test_wrong_options_are_refused(options, told):
 def test_wrong_names_and_options_of_torch_are_told_with_the_nearest(options, told):
     with pytest.raises(ConfigError, match=told):
         weights(**options)
+
+
+def test_predictions_are_compared_with_transformed_labels_of_the_same_shape():
+    known = Samples(np.arange(3), np.arange(3), np.array([0, 1, 1]))
+    changed = trainer(label_transform="tests.training.test_options:flipped").labelled(known)
+    assert changed.labels.tolist() == [1, 0, 0]
+    soft = trainer(label_transform="tests.training.test_options:one_hot").labelled(known)
+    assert soft is known
+    assert trainer().labelled(known) is known
+
+
+def test_a_held_out_loss_that_is_no_number_stops_the_round():
+    data = reader(200)
+    whole = trainer(data=data, early_stopping={"share": 0.2})
+    _, held_out = hold_out(everything(200), 0.2, seed=whole.seed, round=0)
+    data.columns["x"][held_out.keys[3]] = np.nan
+    with pytest.raises(TrainingError, match="round 0, epoch 0: the loss on held-out samples is nan"):
+        whole.fit(everything(200), round=0)
+
+
+def test_a_last_batch_of_one_that_batch_norm_cannot_take_is_told():
+    def net() -> nn.Module:
+        return nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+
+    with pytest.raises(TrainingError, match=r"step 3: .*BatchNorm1d.* the last batch has one: set drop_last"):
+        trainer(data=reader(97), model=net, batch_size=32).fit(everything(97), round=0)
