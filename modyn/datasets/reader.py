@@ -149,6 +149,5 @@ def _gather_any_length(name: str, places: Places, *, text: bool = False) -> pa.A
     parts = [shard.gather_any_length(name, rows) for shard, rows in places.pieces]
     if not parts:
         return pa.array([], pa.large_string() if text else pa.large_binary())
-    if places.order is None:
-        return parts[0]
-    return pa.concat_arrays(parts).take(pa.array(_inverse(places.order)))
+    whole = parts[0] if len(parts) == 1 else pa.concat_arrays(parts)
+    return whole if places.order is None else whole.take(pa.array(_inverse(places.order)))

@@ -313,3 +313,33 @@ def test_rows_of_whole_pages_begin_at_a_page(dataset, in_files):
     snapshot = dataset._state.snapshot()
     starts, _ = snapshot.open(snapshot.shards[0]).span("payload", np.arange(10))
     assert (starts % 4096).tolist() == [0] * 10
+
+
+@pytest.mark.parametrize("state", ["appended", "deleted", "compacted"])
+def test_columns_of_every_kind_come_in_any_order_from_any_number_of_shards(workspace: Workspace, state: str) -> None:
+    dataset, rng, parts = Dataset.create(workspace, "kinds"), np.random.default_rng(0), []
+    for shard in range(5):
+        n = int(rng.integers(1, 50))
+        columns = {
+            "number": rng.normal(size=n),
+            "text": np.array([f"s{shard}-{j}" * (j % 3) for j in range(n)], dtype=object),
+            "payload": rng.integers(0, 255, (n, 7)).astype(np.uint8),
+            "bytes": np.array([bytes(rng.integers(0, 255, j % 9).astype(np.uint8)) for j in range(n)], dtype=object),
+        }
+        dataset.append(columns, timestamps=np.arange(n), labels=np.arange(n) + shard)
+        parts.append({**columns, "label": np.arange(n) + shard})
+    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    if state != "appended":
+        dataset.delete(np.array([3, 17]))
+    if state == "compacted":
+        dataset.compact()
+    live, reader = dataset.keys(), dataset.reader()
+    orders = [rng.choice(live, size=60), rng.choice(live, size=1), live, live[::-1], live[::3], live[:0]]
+    for keys in orders:
+        read = reader.read(keys)
+        np.testing.assert_array_equal(read["number"], whole["number"][keys])
+        np.testing.assert_array_equal(read["text"], whole["text"][keys])
+        np.testing.assert_array_equal(read["payload"], whole["payload"][keys])
+        assert [bytes(view) for view in read["bytes"]] == whole["bytes"][keys].tolist()
+        labels = reader.labels(keys)
+        np.testing.assert_array_equal(labels, whole["label"][keys])
