@@ -9,6 +9,7 @@ import pytest
 from modyn.datasets import Dataset
 from modyn.errors import AlreadyExists, BadSample, ConfigError, DataError, NotFound
 from modyn.types import Window
+from modyn.workspace import Workspace
 
 
 @pytest.fixture
