@@ -89,14 +89,14 @@ class Parser:
         function = self.function.load() if isinstance(self.function, Importable) else self.function
         return partial(function, **self.options) if self.options else function
 
-    def __call__(self, columns: Columns, keys: Int64s) -> "Inputs":
-        """The model's inputs for ``columns``, the payloads of ``keys``.
+    def __call__(self, columns: Columns, keys: Int64s, *, out: "Inputs | None" = None) -> "Inputs":
+        """The model's inputs for ``columns``, the payloads of ``keys``; they are ``out`` if a per-sample parser's fit into it.
 
         Raises BadSample, naming the sample's key, if the parser raises or gives something that is no tensor or of the wrong shape.
         """
         function = self._loaded
         if self.per_sample:
-            return _parse_each(function, columns, keys, self.name)
+            return _parse_each(function, columns, keys, self.name, out)
         try:
             return _parse_rows(function, columns, len(keys))
         except ModynError:
@@ -145,8 +145,10 @@ def _parse_rows(function: Callable[..., Any], columns: Columns, num_rows: int) -
     return inputs
 
 
-def _parse_each(function: Callable[..., Any], columns: Columns, keys: Int64s, name: str) -> "Inputs":
-    from modyn.training.tensors import layout, stack, to_tensors
+def _parse_each(
+    function: Callable[..., Any], columns: Columns, keys: Int64s, name: str, out: "Inputs | None"
+) -> "Inputs":
+    from modyn.training.tensors import layout, stack, stack_into, to_tensors
 
     given: list[Any] = []
     names, rows = list(columns), zip(*columns.values(), strict=True)
@@ -161,7 +163,7 @@ def _parse_each(function: Callable[..., Any], columns: Columns, keys: Int64s, na
             given = given[: next(row for row, inputs in enumerate(given) if _is_wrong(inputs))]
         raise BadSample(f"sample {keys[len(given)]}: {_what(name, error, columns)}") from error
     try:
-        return stack(parsed)
+        return out if out is not None and stack_into(parsed, out) else stack(parsed)
     except (RuntimeError, TypeError, KeyError, ValueError):
         first = layout(parsed[0])
         row = next((r for r, inputs in enumerate(parsed) if layout(inputs) != first), 0)

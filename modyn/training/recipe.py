@@ -40,13 +40,22 @@ class Recipe:
         """Whether samples go one by one through Python, or need Python's global generators: a thread gains nothing then."""
         return self.parser.per_sample or (self.augment is not None and self.augment.per_sample is not None)
 
-    def __call__(self, columns: Columns, keys: Int64s, *, round: int, epoch: int) -> Inputs:  # noqa: A002
-        """The inputs of ``keys`` in an epoch of training."""
-        return self.augmented(self.parse(columns, keys), keys, round=round, epoch=epoch)
+    def __call__(
+        self,
+        columns: Columns,
+        keys: Int64s,
+        *,
+        round: int,  # noqa: A002
+        epoch: int,
+        out: Inputs | None = None,
+    ) -> Inputs:
+        """The inputs of ``keys`` in an epoch of training; they are ``out`` where they can be written into it at once."""
+        parsed = self.parse(columns, keys, out=out if self.augment is None else None)
+        return self.augmented(parsed, keys, round=round, epoch=epoch)
 
-    def parse(self, columns: Columns, keys: Int64s) -> Inputs:
-        """The inputs of ``keys`` as prediction sees them."""
-        inputs = self.parser(columns, keys)
+    def parse(self, columns: Columns, keys: Int64s, *, out: Inputs | None = None) -> Inputs:
+        """The inputs of ``keys`` as prediction sees them; they are ``out`` where they can be written into it at once."""
+        inputs = self.parser(columns, keys, out=None if self.transforms else out)
         for transform in self.transforms:
             inputs = _checked(transform, inputs, len(keys))
         return inputs

@@ -67,6 +67,23 @@ def stack(samples: Sequence[Inputs]) -> Inputs:
     return _joined(samples, torch.stack)
 
 
+def stack_into(samples: Sequence[Inputs], out: Inputs) -> bool:
+    """Stack samples into memory that is there; False, with nothing written, if they are not laid out like it.
+
+    Raises RuntimeError if they are unlike each other.
+    """
+    if isinstance(samples[0], dict) or structure_of(samples[0]) != structure_of(out):
+        return False
+    columns = [samples] if isinstance(out, Tensor) else list(zip(*samples, strict=True))
+    for place, column in zip(each(out), columns, strict=True):
+        if {tensor.dtype for tensor in column} != {place.dtype} or column[0].shape != place.shape[1:]:
+            return False
+    with torch.no_grad():
+        for place, column in zip(each(out), columns, strict=True):
+            torch.stack(list(column), out=place)
+    return True
+
+
 def concatenate(parts: Sequence[Inputs]) -> Inputs:
     """Stretches of samples joined on the first axis."""
     return _joined(parts, torch.cat)

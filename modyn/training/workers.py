@@ -215,18 +215,22 @@ def _done(job: Job, slab: mmap.mmap, expected: Layout, reader: Reader, recipe: R
     """Do a job; kind and words of the error to raise in the training process, if any."""
     try:
         columns = reader.read(job.keys)
+        places = [tensor[job.row : job.row + len(job.keys)] for tensor in expected.tensors(slab, job.num_rows)]
+        out = assembled(expected.structure, places)
         if job.augment:
-            inputs = recipe(columns, job.keys, round=job.round, epoch=job.epoch)
+            inputs = recipe(columns, job.keys, round=job.round, epoch=job.epoch, out=out)
         else:
-            inputs = recipe.parse(columns, job.keys)
+            inputs = recipe.parse(columns, job.keys, out=out)
+        if inputs is out:
+            return None
         if not expected.same(inputs):
             example = expected.tensors(slab, 1)
             raise BadSample(
                 f"samples {job.keys[0]} to {job.keys[-1]}: parser {recipe.parser.name} gave {layout(inputs)}, but "
                 f"{layout(assembled(expected.structure, example))} for one sample before"
             )
-        for place, tensor in zip(expected.tensors(slab, job.num_rows), each(inputs), strict=True):
-            place[job.row : job.row + len(job.keys)].copy_(tensor)
+        for place, tensor in zip(places, each(inputs), strict=True):
+            place.copy_(tensor)
     except Exception as error:
         return _told(error)
     return None

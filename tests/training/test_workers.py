@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -138,3 +139,12 @@ def test_a_cache_does_not_bring_back_a_deleted_sample():
 
 def test_the_parser_of_a_pipeline_may_be_any_function():
     assert identity({"x": np.zeros(2)}).shape == (2,)
+
+
+def test_samples_of_another_type_than_the_first_are_told_apart_by_processes():
+    def widened(sample):
+        return one(sample).double() if sample["x"][0] > 1.5 else one(sample)
+
+    unsteady = trainer(parser=widened, per_sample=True, workers=2)
+    with closing(unsteady), pytest.raises(BadSample, match=r"gave float64\[8\]|gave float64\[\d+, 8\], but float32"):
+        unsteady.fit(everything(), round=0)
