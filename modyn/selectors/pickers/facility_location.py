@@ -7,7 +7,7 @@ from pydantic import Field
 
 from modyn.selectors.pickers import Picked, Picker
 from modyn.selectors.pickers.greedy import Method, maximise
-from modyn.selectors.pickers.points import BLOCK, TILE, Points, blocks, distances, points_of, tiles
+from modyn.selectors.pickers.points import BLOCK, TILE, Points, blocks, distances, points_of, tiles, total_distances
 from modyn.types import Array, Float32s, Float64s, Int64s, Signal
 
 Metric = Literal["euclidean", "cosine"]
@@ -50,6 +50,8 @@ class Cover:
         start = -1.0 if self._cosine else self.ceiling
         self._best = np.full(len(points), start, dtype=np.float32)
         self._kept = self._all_pairs() if 4 * len(points) ** 2 <= KEPT_BYTES else None
+        self._first: Float64s | None = None
+        self._is_empty = True
 
     def _all_pairs(self) -> Float32s:
         kept = np.empty((len(self._points), len(self._points)), dtype=np.float32)
@@ -59,7 +61,17 @@ class Cover:
         return kept
 
     def gains(self, rows: Int64s) -> Float64s:
+        if self._is_empty and self._kept is None:
+            self._first = self._first_gains() if self._first is None else self._first
+            return self._first[rows]
         return np.concatenate([self._block_gains(block)[:meant] for block, meant in blocks(rows)])
+
+    def _first_gains(self) -> Float64s:
+        """``[n]``: what each row alone is worth; at half the distances, or none at all where inner products sum up."""
+        n = len(self._points)
+        if self._cosine:
+            return (n + self._points.towards(self._points.total())) / 2
+        return n * self.ceiling - total_distances(self._points, self._norms)
 
     def _block_gains(self, rows: Int64s) -> Float64s:
         found = np.zeros(len(rows))
@@ -71,6 +83,7 @@ class Cover:
         return found / 2 if self._cosine else found
 
     def add(self, row: int) -> None:
+        self._is_empty, self._first = False, None
         near = self.nearness(np.array([row]), slice(None))[0]
         if self._cosine:
             np.maximum(self._best, near, out=self._best)

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from modyn.selectors.pickers import Picked, Picker
 from modyn.selectors.pickers.greedy import Method, maximise
-from modyn.selectors.pickers.points import Points, blocks, distances, points_of, tiles
+from modyn.selectors.pickers.points import Points, distances, points_of, total_distances
 from modyn.types import Float32s, Float64s, Int64s, Signal
 
 
@@ -54,11 +54,7 @@ class Cut:
         n = len(self._points)
         if self._cosine:
             return (n + self._points.towards(self._points.total())) / 2
-        found = np.empty(n)
-        for block, meant in blocks(np.arange(n)):
-            sums = sum(self.likeness(block, tile).sum(axis=1, dtype=np.float64) for tile in tiles(n))
-            found[block[:meant]] = sums[:meant]
-        return found
+        return n * self._ceiling - total_distances(self._points, self._norms)
 
     def likeness(self, rows: Int64s, tile: slice) -> Float32s:
         """``[b, t]`` similarities of ``rows`` to the points of ``tile``."""

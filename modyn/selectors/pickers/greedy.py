@@ -14,8 +14,8 @@ from modyn.selectors.pickers.points import BLOCK
 from modyn.types import Float64s, Int64s
 
 Method = Literal["lazy", "naive", "stochastic"]
-SLACK = 1e-9
-"""Bounds this close (relative) to the best gain count as equal to it, so that rounding never hides a better candidate."""
+SLACK = 1e-6
+"""Bounds this close (relative) to the best gain count as equal to it, so that rounding (float32) never hides a better candidate."""
 
 
 class SetFunction(Protocol):

@@ -91,6 +91,19 @@ def test_lazy_takes_exactly_what_naive_takes_when_pairs_are_not_kept(metric, mon
     assert lazy.weights.tolist() == naive.weights.tolist()
 
 
+@pytest.mark.parametrize("factored", [False, True])
+def test_each_pair_of_points_counts_in_the_sum_of_distances_of_both(factored):
+    rng = np.random.default_rng(1)
+    e, h = rng.standard_normal((1300, 3)).astype(np.float32), rng.standard_normal((1300, 5)).astype(np.float32)
+    given_points = points.points_of(Gradients(e, h) if factored else e)
+    wide = given_points.exact(np.arange(1300), np.arange(1300))
+    squares = np.diag(wide)
+    direct = np.sqrt(np.maximum(squares[:, None] + squares - 2 * wide, 0)).sum(axis=1)
+    assert np.allclose(
+        points.total_distances(given_points, given_points.squared_norms.astype(np.float32)), direct, rtol=1e-4
+    )
+
+
 @pytest.mark.parametrize("document", SUBMODULAR, ids=str)
 def test_each_step_takes_the_row_that_adds_most_by_the_formula(document):
     x = np.random.default_rng(5).standard_normal((30, 4))
