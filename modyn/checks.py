@@ -3,7 +3,6 @@
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
-from modyn import selecting
 from modyn.errors import ConfigError, EvaluationError, did_you_mean
 from modyn.policy import name_of
 from modyn.selectors import worth
@@ -23,6 +22,7 @@ def check(pipeline: "Pipeline", workspace: Workspace) -> Iterator[str]:
     """
     from modyn.datasets import Dataset
     from modyn.evaluation.evaluator import Evaluator
+    from modyn.selecting import check_selector
     from modyn.stations import streamed
     from modyn.training.trainer import Trainer
 
@@ -44,7 +44,7 @@ def check(pipeline: "Pipeline", workspace: Workspace) -> Iterator[str]:
     yield f"one batch fits: {trainer.check(samples.keys[: pipeline.training.batch_size])}"
     yield f"trigger {name_of(type(pipeline.trigger))}, selector {name_of(type(pipeline.selector))}"
     selector, epochs = pipeline.selector.for_round(1), pipeline.training.epochs_of(1)
-    selecting.check(selector, trainer, trainer.labelled(samples)[:256])
+    check_selector(selector, trainer, trainer.labelled(samples)[:256])
     if (told := worth.warning(selector, epochs=epochs, num_candidates=len(samples))) is not None:
         yield f"warning: {told}"
     if pipeline.evaluation is not None:
@@ -78,3 +78,6 @@ def _check_names(pipeline: "Pipeline", workspace: Workspace, columns: Collection
     kind, _, checkpoint = pipeline.training.start.partition(":")
     if kind == "checkpoint":
         ModelStore(workspace).get(checkpoint)
+    proxy = getattr(pipeline.selector.for_round(1), "proxy", None)
+    if proxy is not None:
+        ModelStore(workspace).get(proxy)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from modyn.errors import NotFound
+from modyn.errors import NotFound, TrainingError
 from modyn.models.spec import ModelSpec
 from modyn.models.store import ModelStore
 from modyn.policy import Importable
@@ -25,7 +25,7 @@ from modyn.training.choice import Choice, Known, Score
 from modyn.training.order import derived_seed
 from modyn.training.parsing import ParserSpec
 from modyn.training.trainer import Fitted, Trainer
-from modyn.types import Array, Candidates, Float32s, Int64s, Selection, Signal, Signals
+from modyn.types import Array, Candidates, Float32s, Int64s, Samples, Selection, Signal, Signals
 from modyn.workspace import Workspace, write_durably
 
 Weights = Mapping[str, Any]
@@ -215,6 +215,26 @@ class Selecting:
             stored.write_columns(
                 self.folder / "scores" / f"{candidates.round}.arrow", {"key": selection.keys, "score": score[rows]}
             )
+
+
+def check_selector(selector: Selector, trainer: Trainer, samples: Samples) -> None:
+    """Let a selector choose of a few samples by an untrained model. Raises ModynError if it can never choose of such samples."""
+    if "forgetting" in selector.needs and trainer.task != "classification":
+        raise TrainingError("forgetting counts right and wrong classes, and this loss is not one of classification")
+    number = len(samples)
+    unused = np.zeros(number, dtype=np.int64)
+    columns = trainer.reader.read(samples.keys) if selector.columns else {}
+    candidates = Candidates(samples, unused, unused, unused - 1, round=selector.warmup_rounds, columns=columns)
+    model, names = trainer.model(), [name for name in selector.needs if needs_pass(name)]
+    weights = model.state_dict() if hasattr(model, "state_dict") else {}
+    signals: dict[str, Signal] = {str(name): np.zeros(number, dtype=np.float32) for name in selector.needs}
+    if names:
+        signals.update(trainer.compute_signals(names, samples.keys, weights))
+    if selector.in_batch is None:
+        selector.choose(candidates, signals, seed=0)
+    else:
+        size = max(1, round(selector.in_batch.share * number))
+        selector.in_batch.pick(signals, size, np.random.default_rng(0), samples.labels)
 
 
 def _scoring(trainer: Trainer, weights: Weights, selector: Selector) -> Score:

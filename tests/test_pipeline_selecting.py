@@ -10,6 +10,7 @@ import torch
 
 import modyn
 from modyn.checks import check
+from modyn.datasets import Dataset
 from modyn.models.store import ModelStore
 from modyn.runlog import RunLog
 from modyn.selectors import stored
@@ -126,3 +127,56 @@ def test_check_warns_when_selecting_cannot_pay_off(pipeline_file: Write, stream:
         for line in costly
     )
     assert not any("warning" in line for line in lines({"loss": {"budget": "50%", "at": "batch"}}))
+
+
+SIGNALS = """
+def nothing(of):
+    return of.outputs[:, 0] * float("nan")
+"""
+WITHOUT_CLASSES = [
+    ({"uncertainty": {"budget": "25%"}}, "a regression model has none"),
+    ({"uncertainty": {"budget": "25%", "at": "batch"}}, "a regression model has none"),
+    ({"craig": {"budget": "25%"}}, "these labels are measured values"),
+    ({"uniform": {"budget": "25%", "balance_by": "label"}}, "these labels are measured values"),
+    ({"forgetting": {"budget": "25%"}}, "not one of classification"),
+]
+
+
+@pytest.mark.parametrize(("selector", "message"), WITHOUT_CLASSES, ids=str)
+def test_check_tells_of_selectors_that_measured_labels_do_not_suit(
+    pipeline_file: Write, stream: Workspace, selector: dict, message: str
+) -> None:
+    samples = Dataset.open(stream, "drifting").samples()
+    columns = Dataset.open(stream, "drifting").reader().read(samples.keys)
+    Dataset.create(stream, "measured").append(columns, timestamps=samples.timestamps, labels=columns["a"])
+    path = pipeline_file(
+        ("dataset: drifting", "dataset: measured"),
+        ("outputs: 2", "outputs: 1"),
+        ("device: cpu", "device: cpu, loss: mse"),
+        ("[roc-auc, accuracy]", "[rmse]"),
+        ("training:", f"selector: {json.dumps(selector)}\ntraining:"),
+    )
+    with pytest.raises(modyn.errors.ModynError, match=message):
+        list(check(modyn.Pipeline.load(path), stream))
+
+
+def test_check_tells_of_a_proxy_that_does_not_exist_and_of_a_signal_that_is_no_number(
+    pipeline_file: Write, stream: Workspace, tmp_path: Path
+) -> None:
+    (tmp_path / "signals.py").write_text(SIGNALS)
+    for selector, message in (
+        ({"loss": {"budget": "25%", "proxy": "small-1/9"}}, "there is no checkpoint 'small-1/9'"),
+        ({"coreset": {"budget": "25%", "signal": "./signals.py:nothing", "picker": "top-k"}}, "no finite number"),
+    ):
+        path = pipeline_file(("training:", f"selector: {json.dumps(selector)}\ntraining:"))
+        with pytest.raises(modyn.errors.ModynError, match=message):
+            list(check(modyn.Pipeline.load(path), stream))
+
+
+def test_a_score_that_is_no_number_stops_a_choice_within_batches(
+    pipeline_file: Write, stream: Workspace, tmp_path: Path
+) -> None:
+    (tmp_path / "signals.py").write_text(SIGNALS)
+    document = {"budget": "25%", "at": "batch", "signal": "./signals.py:nothing", "picker": "top-k"}
+    with pytest.raises(modyn.errors.TrainingError, match=r"round 0, epoch 0, step 0: the score .* is not a finite"):
+        run(pipeline_file, {"coreset": document})

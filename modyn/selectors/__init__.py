@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, PositiveInt, WithJ
 from modyn.config import Duration
 from modyn.errors import ConfigError, did_you_mean
 from modyn.policy import Importable, Options, Policy, describe_value
-from modyn.selectors.shares import group_codes, grouped_rows, joined, water_fill
+from modyn.selectors.shares import class_labels, group_codes, grouped_rows, joined, water_fill
 from modyn.types import Array, BatchRule, Candidates, Holdout, Selection, Signals
 
 
@@ -178,9 +178,7 @@ def group_values(candidates: Candidates, by: str) -> Array:
     if by == "round":
         return candidates.arrived
     if by == "label":
-        if candidates.labels is None or candidates.labels.ndim != 1:
-            raise ConfigError("selector: balancing by label needs samples with one label each")
-        return candidates.labels
+        return class_labels(candidates.labels, "selector: balancing by label")
     if by not in candidates.columns:
         raise ConfigError(f"selector: there is no column '{by}' to balance by. {did_you_mean(by, candidates.columns)}")
     return candidates.columns[by]

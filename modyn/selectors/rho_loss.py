@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from modyn.policy import Importable
 from modyn.selectors.holdout import part_of
@@ -34,6 +34,12 @@ class RhoLoss(_Scored):
     per_class: bool = Field(
         False, description="share the budget fairly among the classes and pick within each, in parallel"
     )
+
+    @model_validator(mode="after")
+    def _share_of_simple(self) -> "RhoLoss":
+        if self.holdout == "twin" and self.share != type(self).model_fields["share"].default:
+            raise ValueError("share belongs to holdout: simple; twin always splits into halves")
+        return self
 
     @property
     def terms(self) -> Mapping[str | Importable, float]:

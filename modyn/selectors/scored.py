@@ -10,6 +10,7 @@ from modyn.errors import TrainingError
 from modyn.policy import Importable
 from modyn.selectors import Selector
 from modyn.selectors.pickers import Picker, scalar
+from modyn.selectors.signals import needs_pass
 from modyn.types import Array, BatchRule, Candidates, Float32s, Int64s, Selection, Signal, Signals
 
 
@@ -50,8 +51,17 @@ class _Scored(Selector):
                 raise ValueError(
                     "at: batch picks within each batch; balance_by and reselect_every belong to at: window"
                 )
+            if self.proxy is not None:
+                raise ValueError("at: batch scores with the model that is being trained; proxy belongs to at: window")
         elif self.score_every > 1:
             raise ValueError("score_every belongs to at: batch; at: window has reselect_every")
+        return self
+
+    @model_validator(mode="after")
+    def _scoring_options(self) -> "_Scored":
+        given = [name for name in ("precision", "proxy") if getattr(self, name) is not None]
+        if given and not any(needs_pass(name) for name in self.terms):
+            raise ValueError(f"{given[0]} says how to score, but what was noted while training is scored by no pass")
         return self
 
     @property

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from modyn.errors import ConfigError
 from modyn.types import Array, Int64s, Selection
 
 MOST_SMALL_CODES = 65_536
@@ -63,3 +64,14 @@ def joined(parts: Sequence[Selection]) -> Selection:
         return Selection(keys[order])
     weights = [np.ones(len(p), np.float32) if p.weights is None else p.weights for p in parts]
     return Selection(keys[order], np.concatenate(weights)[order])
+
+
+def class_labels(labels: Array | None, what: str) -> Array:
+    """``labels[n]`` if they are classes. Raises ConfigError, naming what needs them, for none, several a sample, or fractions."""
+    if labels is None:
+        raise ConfigError(f"{what} needs labels, and these samples have none")
+    if labels.ndim != 1:
+        raise ConfigError(f"{what} needs one class a sample, and these have {labels.shape[1]} labels each")
+    if labels.dtype.kind == "f" and (labels != np.round(labels)).any():
+        raise ConfigError(f"{what} needs classes, and these labels are measured values")
+    return labels

@@ -123,6 +123,10 @@ class InBatch:
             return self._picked(batch, signals, size)
         score = sum(factor * _scalar(signals[str(name)]) for name, factor in self.rule.scores.items())
         assert isinstance(score, Tensor)
+        if not bool(score.isfinite().all()):
+            raise TrainingError(
+                f"the score ({', '.join(map(str, self.rule.scores))}) is not a finite number for every sample, so nothing can be chosen by it"
+            )
         if self.rule.form == "top":
             return taken(batch, score.topk(size, sorted=False).indices, None)
         return self._drawn(batch, score, size)

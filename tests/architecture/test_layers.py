@@ -32,7 +32,7 @@ SIDEWAYS = {
     "drift": {"config"},
     "provenance": {"runlog"},
     "pipeline": {"stations", "checks"},
-    "checks": {"stations", "pipeline"},
+    "checks": {"stations", "pipeline", "selecting"},
     "stations": {"pipeline", "selecting"},
     "simulation": {"stations", "pipeline"},
     "triggers": {"drift"},

@@ -175,3 +175,18 @@ def test_a_scored_selector_can_be_balanced():
     selector = build(Selector, {"loss": {"budget": 40, "balance_by": "label"}})
     chosen = selector.choose(given, signals_for(selector, 200), seed=0)
     assert np.bincount(given.labels[np.isin(given.keys, chosen.keys)]).tolist() == [10, 10, 10, 10]
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ({"loss": {"budget": "50%", "at": "batch", "proxy": "small-1/0"}}, "proxy belongs to at: window"),
+        ({"loss": {"budget": "50%", "scores": "history", "proxy": "small-1/0"}}, "proxy says how to score"),
+        ({"forgetting": {"budget": "50%", "precision": "bf16"}}, "precision says how to score"),
+        ({"rho-loss": {"budget": "50%", "holdout": "twin", "share": 0.3}}, "share belongs to holdout: simple"),
+    ],
+    ids=str,
+)
+def test_options_that_would_do_nothing_are_refused(document, message):
+    with pytest.raises(ConfigError, match=message):
+        build(Selector, document)

@@ -10,9 +10,9 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from modyn.errors import ConfigError, TrainingError
+from modyn.errors import TrainingError
 from modyn.policy import Policy, name_of
-from modyn.selectors.shares import group_codes, grouped_rows, water_fill
+from modyn.selectors.shares import class_labels, group_codes, grouped_rows, water_fill
 from modyn.types import Array, Float64s, Int64s, Signal
 
 
@@ -40,16 +40,15 @@ class Picker(Policy):
         """Choose at most ``budget`` rows of ``signal`` (``[n]``, ``[n, d]`` or factored gradients).
 
         With ``per_class``, ``labels[n]`` say which rows belong together; the result is the same for any number of threads.
-        Raises ConfigError if there are none.
+        Raises ConfigError if they are no classes.
         """
         budget = min(budget, len(signal))
         if budget <= 0:
             return Picked(np.zeros(0, np.int64), None)
         if not self.per_class:
             return self.finish(self._taken(signal, budget, rng), budget, len(signal))
-        if labels is None or labels.ndim != 1:
-            raise ConfigError("per_class needs samples with one label each")
-        return self.finish(self._take_per_class(signal, budget, rng, labels), budget, len(signal))
+        classes = class_labels(labels, "picking within each class (per_class: true)")
+        return self.finish(self._take_per_class(signal, budget, rng, classes), budget, len(signal))
 
     def take(self, signal: Signal, budget: int, rng: np.random.Generator) -> Picked:
         """Choose at most ``budget`` (at least 1, at most n) rows; weights say how many samples each row stands for."""
@@ -60,7 +59,8 @@ class Picker(Policy):
         return picked
 
     def _taken(self, signal: Signal, budget: int, rng: np.random.Generator) -> Picked:
-        """What ``take`` gives, checked. BLAS kernels may raise the invalid flag on finite numbers, so the result is looked at instead."""
+        """What ``take`` gives, checked. The result is looked at instead of the invalid flag, which OpenBLAS may raise on
+        finite numbers (numpy issue 24067, OpenBLAS issue 1924)."""
         with np.errstate(invalid="ignore"):
             picked = self.take(signal, budget, rng)
         if picked.weights is not None and not np.isfinite(picked.weights).all():

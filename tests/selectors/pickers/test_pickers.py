@@ -71,9 +71,23 @@ def test_per_class_shares_the_budget_fairly(name):
         assert counts.tolist() == [10, 4, 10]
 
 
-def test_per_class_without_labels_is_refused():
-    with pytest.raises(ConfigError, match="per_class needs"):
-        build(Picker, {"top-k": {"per_class": True}}).pick(np.arange(3.0), 1, np.random.default_rng(0))
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (None, "these samples have none"),
+        (np.ones((3, 4)), "these have 4 labels each"),
+        (np.array([0.5, 1.25, 2.0]), "these labels are measured values"),
+    ],
+)
+def test_per_class_without_classes_is_refused(labels, message):
+    with pytest.raises(ConfigError, match=rf"\(per_class: true\) needs .*{message}"):
+        build(Picker, {"top-k": {"per_class": True}}).pick(np.arange(3.0), 1, np.random.default_rng(0), labels=labels)
+
+
+def test_whole_numbers_kept_as_floats_are_classes():
+    picker = build(Picker, {"top-k": {"per_class": True}})
+    rows = picker.pick(np.arange(4.0), 2, np.random.default_rng(0), labels=np.array([0.0, 0.0, 1.0, 1.0])).rows
+    assert sorted(rows.tolist()) == [1, 3]
 
 
 def test_top_k_and_bottom_k_take_the_ends():
