@@ -83,6 +83,7 @@ class Trainer:
         self.state_dir = state_dir or _folder_of(log)
         self.loader = self._new_loader(options.workers)
         self._predictor: nn.Module | None = None
+        self._scorer: tuple[object, Scorer] | None = None
         self._predicts_with: Mapping[str, Tensor] | None = None
         self._compiled: tuple[nn.Module, Callable[..., Any]] | None = None
 
@@ -296,7 +297,7 @@ class Trainer:
             return self._score(self._model_with(weights), names, keys, precision=precision)
 
     def _score(self, model: nn.Module, names: Sequence[Name], keys: Int64s, *, precision: str | None = None) -> Signals:
-        scorer = Scorer(model, self.criterion, names, device=self.device, precision=precision or self.options.precision)
+        scorer = self._scorer_of(model, names, precision or self.options.precision)
         parts = []
         if len(keys):
             with closing(self._in_order(keys)) as batches:  # type: ignore[type-var]
@@ -307,6 +308,13 @@ class Trainer:
                     except Exception as error:
                         raise explain(error, model, moved.inputs, where="signals") from error
         return to_arrays(parts)
+
+    def _scorer_of(self, model: nn.Module, names: Sequence[Name], precision: str) -> Scorer:
+        """The scorer that was used last if it fits: it has found the model's embedding, which takes a forward pass."""
+        asked = (model, list(names), precision)
+        if self._scorer is None or self._scorer[0] != asked:
+            self._scorer = asked, Scorer(model, self.criterion, names, device=self.device, precision=precision)
+        return self._scorer[1]
 
     def _model_with(self, weights: Mapping[str, Tensor]) -> nn.Module:
         """A model in evaluation mode with these weights; the same one each time."""
