@@ -24,7 +24,7 @@ class Features(Protocol):
 
     @property
     def now(self) -> int | None:
-        """The wall clock (microseconds UTC) in production; None in replay, where only sample time counts."""
+        """The wall clock (microseconds UTC); None in replay, where only sample time counts."""
         ...
 
     @property

@@ -29,10 +29,10 @@ def _zone(name: str) -> str:
 
 
 class Cron(Trigger):
-    """Fires at the times of a cron expression: of the wall clock in production, of the samples in replay.
+    """Fires at the times of a cron expression: of the samples in replay, of the wall clock where there is one.
 
     In replay a time is passed with the first sample at or after it, and training takes place after the sample before; a gap over several times fires
-    once. In production the clock decides when samples arrive or when the stream is asked, and training is on all that has arrived. Daylight saving is
+    once. Where the features give a clock (``now``), it decides when samples or an empty batch are shown, and training is on all that has arrived. Daylight saving is
     that of the time zone: a time that does not exist is taken at the next that does, one that exists twice fires once.
 
     >>> import numpy as np

@@ -17,7 +17,7 @@ from modyn.types import Int64s, Round, Samples
 class Deletion(Trigger):
     """Fires when enough samples of the last Selection have been deleted since its round.
 
-    Checked at each beat of ``check_every``, and whenever the stream is asked and brings no samples, so that a deletion counts in quiet times too.
+    Checked at each beat of ``check_every``, and whenever an empty batch is shown, so that a deletion can count in quiet times.
 
     >>> import numpy as np
     >>> from modyn.triggers.memory_features import MemoryFeatures

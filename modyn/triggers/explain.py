@@ -34,7 +34,7 @@ def why(notes: Iterable[Note], *, most_before: int = 3) -> list[str]:
     first = len(checks)
     while first and (checks[first - 1].get("key"), checks[first - 1].get("timestamp")) == last:
         first -= 1
-    before = [note for note in checks[:first] if not note.get("part_of")]
+    before = [note for note in checks[:first] if not note.get("part_of")] or checks[:first]
     lines = [in_words(note) for note in checks[first:]]
     if before:
         lines.append(

@@ -281,6 +281,14 @@ def test_a_firing_is_explained_in_words_with_the_checks_before_it() -> None:
     assert why([])[0].startswith("The trigger noted nothing")
 
 
+def test_the_checks_before_a_firing_are_told_of_a_trigger_within_another_too() -> None:
+    loop = Loop({"cooldown": {"trigger": _drift(), "min_samples": 10}}, _steps()).run([stream(1000)])
+    lines = why([note for note in loop.notes if 100 <= note["key"] <= 599])
+    assert lines[1].endswith("cooldown fired: the child fired.")
+    assert lines[2] == "Before it, 4 checks since the last round did not fire:"
+    assert "drift (a vote in cooldown) did not fire" in lines[3]
+
+
 @pytest.mark.parametrize(
     "name",
     ["drift-warmup", "performance-lookahead", "data-latency-cost", "misclassification-cost", "nested", "cron", "ddm"],
