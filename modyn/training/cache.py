@@ -71,7 +71,10 @@ class _Rows:
     def __init__(self, example: Tensor, folder: Path | None) -> None:
         self.dtype, self.shape = example.dtype, tuple(example.shape[1:])
         self._width = example[:1].nbytes if len(example) else 0
-        self._file: Any = None if folder is None else tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+        self._file: Any = None
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
         self._rows: Bytes = self._map(1024)
         if self._file is not None:
             weakref.finalize(self, self._file.close)

@@ -189,7 +189,9 @@ class Training(Options):
     )
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N or mps")
     label_transform: Importable | None = Field(
-        None, description="a function of a batch's labels (array) that gives what the loss is told"
+        None,
+        description="a function of a batch's labels (array) that gives what the loss is told, and what predictions are scored against "
+        "if it has the same shape",
     )
 
     transforms: list[Named] = Field(

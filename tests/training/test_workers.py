@@ -148,3 +148,10 @@ def test_samples_of_another_type_than_the_first_are_told_apart_by_processes():
     unsteady = trainer(parser=widened, per_sample=True, workers=2)
     with closing(unsteady), pytest.raises(BadSample, match=r"gave float64\[8\]|gave float64\[\d+, 8\], but float32"):
         unsteady.fit(everything(), round=0)
+
+
+def test_a_cache_on_disk_makes_the_folder_it_needs_and_leaves_no_file(tmp_path):
+    kept = trainer(parser=one, per_sample=True, workers=0, cache="disk", state_dir=tmp_path / "run" / "training")
+    alone = trainer(parser=one, per_sample=True, workers=0)
+    assert same(kept.fit(everything(), round=0).weights, alone.fit(everything(), round=0).weights)
+    assert list((tmp_path / "run" / "training").iterdir()) == []
