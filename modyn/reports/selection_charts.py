@@ -57,7 +57,9 @@ def selected_ages(run: Run, number: int) -> Chart | None:
     if not traces:
         return None
     shown = figure(traces, caption + _within_batches(table), **_stacked(rounds), yaxis=scale)
-    return Chart(id=f"ages-{number}", title="How old the data was that each round trained on", figures={"*": shown}, height=280)
+    return Chart(
+        id=f"ages-{number}", title="How old the data was that each round trained on", figures={"*": shown}, height=280
+    )
 
 
 def _table(run: Run) -> "pd.DataFrame":
