@@ -34,7 +34,7 @@ def test_a_selection_of_everything_is_stored_in_little_space() -> None:
 
 def test_a_file_that_is_no_selection_is_named(tmp_path: Path) -> None:
     (tmp_path / "0.arrow").write_bytes(b"no")
-    with pytest.raises(Damaged, match=r"0\.arrow is not a selection"):
+    with pytest.raises(Damaged, match=r"0\.arrow cannot be read"):
         stored.read(tmp_path / "0.arrow")
 
 
