@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export MODYN_WORKSPACE ?= modyn-workspace
+# Two test processes with two threads each would wait for one another on two cores.
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .PHONY: demo demo-triggers demo-images test lint types fast slow docs bench clean
 
@@ -37,10 +39,10 @@ types: $(VENV)/installed
 	$(BIN)/mypy modyn
 
 fast: $(VENV)/installed
-	$(BIN)/python -m pytest -q -n 2
+	$(ONE_THREAD) $(BIN)/python -m pytest -q -n 2
 
 slow: $(VENV)/installed
-	$(BIN)/python -m pytest -q -n 2 -m 'slow and not gpu'
+	$(ONE_THREAD) $(BIN)/python -m pytest -q -n 2 -m 'slow and not gpu'
 
 docs: $(VENV)/installed
 	$(BIN)/python -m modyn.cli.reference docs/cli.md

@@ -198,7 +198,7 @@ class Stop(Exception):
 @pytest.mark.parametrize(
     "kind", ["round-started", "selected", "trained", "stored", "evaluated", "composite", "round-finished"]
 )
-@pytest.mark.parametrize("start", ["scratch", "latest"])
+@pytest.mark.parametrize("start", ["latest", pytest.param("scratch", marks=pytest.mark.slow)])
 def test_a_run_cut_off_anywhere_goes_on_to_the_same_results(
     pipeline_file: Write, stream: Workspace, kind: str, start: str
 ) -> None:

@@ -19,12 +19,12 @@ from modyn.workspace import Workspace
 Write = Callable[..., Path]
 
 SELECTORS = [
-    {"uncertainty": {"budget": "25%"}},
     {"loss": {"budget": "50%", "scores": "history", "reselect_every": 1}},
     {"gradient-norm": {"budget": "25%", "at": "batch"}},
     {"rho-loss": {"budget": "25%", "share": 0.2}},
-    {"rs2": {"budget": "25%"}},
-    {"craig": {"budget": "10%", "reselect_every": 1}},
+    pytest.param({"uncertainty": {"budget": "25%"}}, marks=pytest.mark.slow),
+    pytest.param({"rs2": {"budget": "25%"}}, marks=pytest.mark.slow),
+    pytest.param({"craig": {"budget": "10%", "reselect_every": 1}}, marks=pytest.mark.slow),
 ]
 
 

@@ -139,7 +139,7 @@ def crash_and_check(workspace, writers, seed, rng):
     assert again.num_samples == 0
 
 
-@pytest.mark.parametrize("writers", [1, 2])
+@pytest.mark.parametrize("writers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_killed_writer_leaves_the_old_or_the_new_version(workspace, writers):
     create(workspace)
     rng = random.Random(writers)

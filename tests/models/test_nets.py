@@ -98,6 +98,7 @@ def test_a_pretrained_network_gets_a_last_layer_of_its_own():
         assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 7)
 
 
+@pytest.mark.slow
 def test_distilbert_learns_from_tokens(tmp_path):
     transformers = pytest.importorskip("transformers")
     tokenizers = pytest.importorskip("tokenizers")
