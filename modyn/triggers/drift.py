@@ -21,7 +21,7 @@ from modyn.triggers.criteria.quantile import Quantile
 from modyn.triggers.every import Every
 from modyn.triggers.features import KeptFeatures, Kind, Kinds, bound_features
 from modyn.triggers.moved import moved_most
-from modyn.triggers.rhythm import Rhythm, fresh
+from modyn.triggers.rhythm import Rhythm, checked, fresh
 from modyn.types import Int64s, Round, Samples
 
 
@@ -117,13 +117,7 @@ class Drift(Trigger):
         return self
 
     def update(self, batch: Samples) -> Iterator[int]:
-        start = 0
-        for position in self._beat.update(batch):
-            self._take(batch[start : position + 1])
-            start = position + 1
-            if self._check():
-                yield position
-        self._take(batch[start:])
+        return checked(self._beat, batch, take=self._take, check=self._check)
 
     def ahead(self, batch: Samples) -> int:
         return self._beat.ahead(batch)

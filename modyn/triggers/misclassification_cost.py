@@ -13,7 +13,7 @@ from modyn.triggers.every import Every
 from modyn.triggers.features import bound_features
 from modyn.triggers.forecast import TrainingCosts
 from modyn.triggers.labelled import Labelled, with_known_labels
-from modyn.triggers.rhythm import Rhythm, fresh
+from modyn.triggers.rhythm import Rhythm, checked, fresh
 from modyn.types import Round, Samples
 
 _ROUNDS_REMEMBERED = 5
@@ -68,13 +68,7 @@ class MisclassificationCost(Trigger):
         return self
 
     def update(self, batch: Samples) -> Iterator[int]:
-        start = 0
-        for position in self._beat.update(batch):
-            self._take(batch[start : position + 1])
-            start = position + 1
-            if self._check():
-                yield position
-        self._take(batch[start:])
+        return checked(self._beat, batch, take=self._take, check=self._check)
 
     def ahead(self, batch: Samples) -> int:
         return self._beat.ahead(batch)

@@ -15,7 +15,7 @@ from modyn.triggers.every import Every
 from modyn.triggers.features import bound_features
 from modyn.triggers.forecast import Method, forecast
 from modyn.triggers.labelled import Labelled
-from modyn.triggers.rhythm import Rhythm, fresh
+from modyn.triggers.rhythm import Rhythm, checked, fresh
 from modyn.triggers.scores import HIGHER_IS_BETTER, NOT_OF_CLASSES, ScoreName, score
 from modyn.types import Float64s, Round, Samples
 
@@ -81,13 +81,7 @@ class Performance(Trigger):
         return self
 
     def update(self, batch: Samples) -> Iterator[int]:
-        start = 0
-        for position in self._beat.update(batch):
-            self._take(batch[start : position + 1])
-            start = position + 1
-            if self._check():
-                yield position
-        self._take(batch[start:])
+        return checked(self._beat, batch, take=self._take, check=self._check)
 
     def ahead(self, batch: Samples) -> int:
         return self._beat.ahead(batch)

@@ -15,7 +15,7 @@ from modyn.triggers import Trigger
 from modyn.triggers.every import Every
 from modyn.triggers.features import Kind, bound_features
 from modyn.triggers.labelled import Labelled
-from modyn.triggers.rhythm import Rhythm, fresh
+from modyn.triggers.rhythm import Rhythm, checked, fresh
 from modyn.types import Float64s, Round, Samples
 
 DETECTORS = {
@@ -94,13 +94,7 @@ class StreamDetector(Trigger):
             ) from None
 
     def update(self, batch: Samples) -> Iterator[int]:
-        start = 0
-        for position in self._beat.update(batch):
-            self._take(batch[start : position + 1])
-            start = position + 1
-            if self._check():
-                yield position
-        self._take(batch[start:])
+        return checked(self._beat, batch, take=self._take, check=self._check)
 
     def ahead(self, batch: Samples) -> int:
         return self._beat.ahead(batch)
