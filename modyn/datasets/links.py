@@ -176,11 +176,16 @@ class OpenFiles(OpenShard):
     def span(self, name: str, rows: Int64s) -> None:
         """The bytes lie in the user's files, each to be opened by itself."""
 
-    def verify_links(self) -> None:
-        """Raises Damaged, naming the first linked file that is missing or has changed."""
+    def link_faults(self) -> list[str]:
+        """What is wrong with the linked files: a line for each that is missing or has changed."""
         known = zip(self.column(PATH).to_pylist(), self.column(SIZE).tolist(), self.column(MTIME).tolist(), strict=True)  # type: ignore[union-attr]
+        faults = []
         for path, size, mtime in known:
-            _check_stat(path, _stat(path), size, mtime)
+            try:
+                _check_stat(path, _stat(path), size, mtime)
+            except Damaged as damage:
+                faults.append(str(damage))
+        return faults
 
 
 def _stat(path: str) -> os.stat_result:

@@ -1,29 +1,39 @@
 """Comparing what is on the disk with what was written."""
 
 from modyn.datasets import links, shards
-from modyn.datasets.catalog import Schema
+from modyn.datasets.catalog import Schema, Shard
 from modyn.datasets.links import OpenFiles
 from modyn.datasets.snapshot import Snapshot
+from modyn.datasets.state import State
 from modyn.errors import Damaged
 
 
-def verify(snapshot: Snapshot) -> list[str]:
+def verify(state: State) -> list[str]:
     """Everything that is wrong with a dataset's files, each a line that names the file; empty if they are sound.
 
     Reads every byte of every shard. Linked files are compared by size and modification time (one a sample) or by the
-    hash of both ends (records).
+    hash of both ends (records). A shard that compaction or purge replaces meanwhile is no fault: what took its place is
+    checked instead.
     """
-    folder, schema, found = snapshot.files.folder, snapshot.head.schema or Schema({}, None), []
-    for shard in snapshot.shards:
-        try:
-            if shard.kind != "records" or not shard.is_dense:
-                content = snapshot.files.contents(shard.file) if shard.kind == "inline" else None
-                shards.check(folder, shard, content)
-            opened = links.open_shard(folder, shard, schema, snapshot.files.contents)
-            if isinstance(opened, OpenFiles):
-                opened.verify_links()
-        except Damaged as damage:
-            found.append(str(damage))
-        except FileNotFoundError:
-            found.append(f"{folder / shard.file}: the file is missing")
-    return found
+    found: dict[Shard, list[str]] = {}
+    while True:
+        snapshot = state.renew()
+        unread = [shard for shard in snapshot.shards if shard not in found]
+        if not unread:
+            return [line for shard in snapshot.shards for line in found[shard]]
+        for shard in unread:
+            found[shard] = _faults(snapshot, shard)
+
+
+def _faults(snapshot: Snapshot, shard: Shard) -> list[str]:
+    folder, schema = snapshot.files.folder, snapshot.head.schema or Schema({}, None)
+    try:
+        if shard.kind != "records" or not shard.is_dense:
+            content = snapshot.files.contents(shard.file) if shard.kind == "inline" else None
+            shards.check(folder, shard, content)
+        opened = links.open_shard(folder, shard, schema, snapshot.files.contents)
+        return opened.link_faults() if isinstance(opened, OpenFiles) else []
+    except Damaged as damage:
+        return [str(damage)]
+    except FileNotFoundError:
+        return [f"{folder / shard.file}: the file is missing"]

@@ -1,6 +1,7 @@
 """Compaction, purge, linked storage and questions."""
 
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import numpy as np
@@ -283,6 +284,35 @@ def test_a_linked_file_may_grow_but_not_change(dataset, workspace, tmp_path):
     with pytest.raises(Damaged, match=r"a\.bin: the linked file is missing"):
         Dataset.open(workspace, "d").samples()
     assert dataset.verify() == [f"{path}: the linked file is missing"]
+
+
+def test_verify_names_every_linked_file_that_has_changed(dataset, tmp_path):
+    paths = [tmp_path / f"{i}.jpg" for i in range(4)]
+    for path in paths:
+        path.write_bytes(b"x")
+    with dataset.write() as writer:
+        writer.link_files(paths, timestamps=np.arange(4))
+    paths[1].unlink()
+    paths[3].write_bytes(b"longer")
+    first, second = dataset.verify()
+    assert first == f"{paths[1]}: the linked file is missing or cannot be read: No such file or directory"
+    assert second == f"{paths[3]}: the linked file has changed since it was linked"
+
+
+def test_verify_takes_shards_that_compaction_replaces_meanwhile_for_no_fault(dataset, workspace):
+    def merge():
+        other = Dataset.open(workspace, "d")
+        other.compacts_in_background = False
+        for _ in range(10):
+            fill(other, num=40, parts=20)
+            other.compact()
+
+    fill(dataset, num=10, parts=1)
+    with ThreadPoolExecutor(1) as aside:
+        merging = aside.submit(merge)
+        while not merging.done():
+            assert dataset.verify() == []
+        merging.result()
 
 
 def test_a_field_outside_the_record_is_refused(dataset, tmp_path):
