@@ -1,7 +1,9 @@
 """Gathering samples until there are enough for a transaction, and committing them with their rows of the ledger."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -12,21 +14,26 @@ from modyn.sources import FileSource, Source, ledger
 from modyn.sources.added import Added, Dataset, Progress, Writer, in_words
 from modyn.sources.hashing import Hashes, column_hashes, content_hashes
 from modyn.sources.ledger import Extent, Known, Taken
+from modyn.sources.paths import is_local
 from modyn.sources.rows import Bad, File, Labels, Rows, Shaped
 from modyn.sources.shape import NOT_A_TIME, shape
 from modyn.sources.times import time_in_name
 from modyn.types import Int64s
 
-BATCH = 64 << 20
+BATCH = 256 << 20
 """Bytes of samples that one transaction appends."""
-
-
+STRETCH = 16 << 20
+"""So many bytes of local files are handed to the writer at a time, which writes them while the next are read."""
 SMALL = 4 << 20
 """Stretches of fewer bytes are joined before they are appended."""
 
 
 class Overtaken(Exception):
     """Another process has taken from the source meanwhile; what was read is read again by what it left."""
+
+
+class Abandoned(Exception):
+    """What was handed to the writer is not to be committed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +62,21 @@ class Piece:
         return [(self.each[bad.row].path, replace(bad, row=0)) for bad in self.shaped.bad]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Entered:
+    """A piece that the writer has: all of it but the samples themselves, and what is to be known of them."""
+
+    piece: Piece
+    keys: range
+    contents: Hashes | None
+    subjects: Hashes | None
+
+
 class Gathering:
-    """What one look at a source has read and not yet committed, and the ledger as this look knows it."""
+    """What one look at a source has read and not yet committed, and the ledger as this look knows it.
+
+    What has been handed to the writer is given up where the ``with`` block ends without a commit.
+    """
 
     def __init__(
         self,
@@ -77,9 +97,23 @@ class Gathering:
         self.layout = self.known.layout
         self.is_first = self.layout is None
         self.pieces: list[Piece] = []
-        self.num_bytes = 0
+        """Read, and not handed to the writer yet."""
+        self.num_bytes = self._num_entered_bytes = 0
+        self._entered: list[Entered] = []
+        self._open = ExitStack()
+        self._writer: Writer | None = None
+        # The writer keeps other appenders waiting, so it is open while reading only where reading cannot stall.
+        self._streams = isinstance(source, FileSource) and is_local(source.path)
         self.added = Added()
         self.bytes_done = self.bytes_total = 0
+
+    def __enter__(self) -> "Gathering":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.abandon()
 
     def reload(self) -> None:
         """Read the ledger as it stands."""
@@ -135,42 +169,67 @@ class Gathering:
         self.num_bytes += piece.shaped.table.nbytes
         if self.num_bytes >= BATCH:
             self.commit()
+        elif self._streams and self.num_bytes - self._num_entered_bytes >= STRETCH:
+            self._enter()
+
+    def abandon(self) -> None:
+        """Give up what has not been committed."""
+        self.pieces, self._entered, self.num_bytes, self._num_entered_bytes, self._writer = [], [], 0, 0, None
+        error = Abandoned()
+        with suppress(Abandoned):
+            self._open.__exit__(Abandoned, error, None)
+
+    def _enter(self) -> Writer:
+        """Hand what has been read to the writer."""
+        if self._writer is None:
+            self._writer = self._open.enter_context(self.dataset.write())
+        pieces, self.pieces = self.pieces, []
+        self._num_entered_bytes = self.num_bytes
+        good = [piece for piece in pieces if len(piece)]
+        start = self._append(self._writer, good).start if good else 0
+        for piece in pieces:
+            contents, subjects = self._hashes(piece.shaped) if len(piece) and piece.files() else (None, None)
+            light = replace(piece, shaped=replace(piece.shaped, table=_NO_COLUMNS, labels=None))
+            keys = range(start, start + len(piece)) if len(piece) else range(0)
+            self._entered.append(Entered(piece=light, keys=keys, contents=contents, subjects=subjects))
+            start += len(piece)
+        return self._writer
 
     def commit(self, *, finish: Callable[[Writer], int] | None = None) -> None:
         """Append what has been gathered, with its rows of the ledger and the quarantine, in one transaction.
 
         ``finish`` may do more in it, and says how many samples it deleted.
         """
-        pieces, self.pieces, self.num_bytes = self.pieces, [], 0
-        good = [p for p in pieces if len(p)]
-        bad = [found for p in pieces for found in p.bad()]
-        if not good and self.is_first and not self.added.samples:
+        if not self.pieces and not self._entered and finish is None:
+            return
+        samples = sum(len(p) for p in [*self.pieces, *(entered.piece for entered in self._entered)])
+        bad = [found for p in [*(entered.piece for entered in self._entered), *self.pieces] for found in p.bad()]
+        if not samples and self.is_first and not self.added.samples:
+            self.abandon()
             if bad:
                 raise DataError(_none_usable(bad))
             return
-        if not pieces and finish is None:
-            return
-        with self.dataset.write() as writer:
-            known = self._write(writer, pieces, good, bad)
-            deleted = finish(writer) if finish is not None else 0
+        try:
+            known = self._write(self._enter(), bad)
+            deleted = finish(self._writer) if finish is not None and self._writer is not None else 0
+            opened, self._open, self._writer = self._open, ExitStack(), None
+            opened.close()
+        except BaseException:
+            self.abandon()
+            raise
+        self._entered, self.num_bytes, self._num_entered_bytes = [], 0, 0
         self.known = known
-        self._count(sum(len(p) for p in good), bad, deleted)
+        self._count(samples, bad, deleted)
 
-    def _write(
-        self, writer: Writer, pieces: Sequence[Piece], good: Sequence[Piece], bad: Sequence[tuple[str, Bad]]
-    ) -> Known:
-        keys = self._append(writer, good) if good else range(0)
+    def _write(self, writer: Writer, bad: Sequence[tuple[str, Bad]]) -> Known:
+        """The rows of the ledger and the quarantine for what has been entered."""
         connection = writer.connection  # locks the catalog, so it comes after the append
         known = ledger.advance(connection, self.known, self.layout)
         if known is None:
             raise Overtaken
-        latest = {taken.path: taken for p in pieces for taken in p.files()}
+        latest = {taken.path: taken for entered in self._entered for taken in entered.piece.files()}
         known = ledger.record(connection, known, list(latest.values()), at=self.clock())
-        start = keys.start
-        extents: list[tuple[int, Extent]] = []
-        for piece in good:
-            extents.extend(self._extents_of(piece, start, known))
-            start += len(piece)
+        extents = [extent for entered in self._entered if len(entered.piece) for extent in _extents_of(entered, known)]
         ledger.add_extents(connection, extents)
         ledger.quarantine(connection, known, bad, at=self.clock())
         return known
@@ -181,25 +240,6 @@ class Gathering:
             return append(writer, [p.shaped for p in good])
         keys = [_link(writer, piece) for piece in good]
         return range(keys[0].start, keys[-1].stop)
-
-    def _extents_of(self, piece: Piece, start: int, known: Known) -> Iterator[tuple[int, Extent]]:
-        """Which keys, from ``start`` on, a piece's files became."""
-        if not piece.files():
-            return
-        contents, subjects = self._hashes(piece.shaped)
-        if not piece.each:
-            end = start + len(piece)
-            yield known.files[piece.path].id, Extent(start, end, contents=contents, subjects=subjects)
-            return
-        for row, number in enumerate(piece.shaped.numbers.tolist()):
-            one = slice(row, row + 1)
-            extent = Extent(
-                start + row,
-                start + row + 1,
-                contents=None if contents is None else contents[one],
-                subjects=None if subjects is None else subjects[one],
-            )
-            yield known.files[piece.each[number].path].id, extent
 
     def _hashes(self, shaped: Shaped) -> tuple[Hashes | None, Hashes | None]:
         """What tells a row and its subject again; kept only if changed files may be taken."""
@@ -228,6 +268,26 @@ class Gathering:
             self.progress(
                 Progress(samples=added.samples, quarantined=added.quarantined, bytes_done=done, bytes_total=total)
             )
+
+
+def _extents_of(entered: Entered, known: Known) -> Iterator[tuple[int, Extent]]:
+    """Which keys a piece's files became."""
+    piece, contents, subjects, start = entered.piece, entered.contents, entered.subjects, entered.keys.start
+    if not piece.files():
+        return
+    if not piece.each:
+        extent = Extent(start, entered.keys.stop, contents=contents, subjects=subjects)
+        yield known.files[piece.path].id, extent
+        return
+    for row, number in enumerate(piece.shaped.numbers.tolist()):
+        one = slice(row, row + 1)
+        extent = Extent(
+            start + row,
+            start + row + 1,
+            contents=None if contents is None else contents[one],
+            subjects=None if subjects is None else subjects[one],
+        )
+        yield known.files[piece.each[number].path].id, extent
 
 
 def _link(writer: Writer, piece: Piece) -> range:
@@ -266,10 +326,13 @@ def _joined(labels: Sequence[Labels]) -> Labels:
     return pa.concat_arrays(labels) if isinstance(labels[0], pa.Array) else np.concatenate(labels)  # type: ignore[arg-type]
 
 
+_NO_COLUMNS = pa.table({})
+
+
 def nothing() -> Shaped:
     """No samples."""
     none = np.empty(0, np.int64)
-    return Shaped(pa.table({}), none, None, none)
+    return Shaped(_NO_COLUMNS, none, None, none)
 
 
 def _none_usable(bad: Sequence[tuple[str, Bad]]) -> str:

@@ -65,11 +65,12 @@ class _Look:
         )
 
     def take(self) -> Added:
-        if isinstance(self.source, FileSource):
-            self._take_files(self.source)
-        else:
-            self._take_stream()
-        self.gathering.commit()
+        with self.gathering:
+            if isinstance(self.source, FileSource):
+                self._take_files(self.source)
+            else:
+                self._take_stream()
+            self.gathering.commit()
         added = self.gathering.added
         if self.gathering.is_first and not added.samples and not added.waiting:
             raise DataError(f"{self.source.describe()} holds no samples")
@@ -231,7 +232,7 @@ class _Look:
         survey = self._survey(source, task.file)
         take, gone = differences(past, survey.contents, survey.subjects)
         if self._append_chosen(source, task, take) != len(take):
-            self.gathering.pieces.clear()
+            self.gathering.abandon()
             added = self.gathering.added
             self.gathering.added = replace(added, waiting=(*added.waiting, path))
             return

@@ -27,6 +27,7 @@ from modyn.datasets import Dataset
 from modyn.sources import Feed, add, gathering, lines
 from modyn.sources.csv import Csv
 from modyn.workspace import Workspace
+gathering.STRETCH = 200
 gathering.BATCH = lines.BLOCK = modyn.sources.csv.FIRST_BLOCK = modyn.sources.csv.BLOCK = 800
 root, folder = sys.argv[1:]
 print("ready", flush=True)

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from modyn.datasets import Dataset
-from modyn.errors import DataError
-from modyn.sources import Feed, Memory, add, ledger
+from modyn.errors import BadSample, DataError
+from modyn.sources import Feed, Memory, add, gathering, ledger
 from modyn.sources.binary import Binary
 from modyn.sources.csv import Csv
 from modyn.sources.files import Files
@@ -376,6 +376,23 @@ def test_single_files_that_change_or_vanish_follow_the_same_rules(fill: Fill, fo
     data.poll()
     assert sorted(bytes(p) for p in data.column("payload")) == [b"a", b"bb", b"d"]
     assert data.poll().samples == 0
+
+
+def test_what_the_writer_has_when_a_look_fails_is_given_up(
+    workspace: Workspace, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gathering, "STRETCH", 1)
+    write(folder / "a.csv", [1, 2])
+    dataset = Dataset.create(workspace, "d")
+    source = Csv(path=str(folder), settle="0s", on_bad_sample="fail")
+    add(dataset, source)
+    write(folder / "b.csv", list(range(1000)))
+    write(folder / "c.csv", ["never a number"])
+    with pytest.raises(BadSample, match=r"c\.csv"):
+        add(dataset, source)
+    assert dataset.num_samples == 2
+    dataset.append({"x": [3]}, timestamps=[0])  # nobody holds the lock
+    assert dataset.verify() == []
 
 
 def test_a_file_that_does_not_fit_is_set_aside_and_the_others_are_taken(fill: Fill, folder: Path) -> None:
