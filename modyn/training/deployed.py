@@ -7,12 +7,9 @@ import torch
 from torch import Tensor
 
 from modyn.errors import ConfigError, TrainingError, did_you_mean
-from modyn.training.blocks import Plan
 from modyn.training.tensors import each
 from modyn.training.trainer import Trainer
-from modyn.types import Array, Int64s, Reader, Samples, Selection
-
-ROWS = 4096
+from modyn.types import Array, Int64s, Reader, Samples
 
 
 class Deployed:
@@ -72,7 +69,7 @@ class Deployed:
     def _inputs(self, keys: Int64s) -> Array:
         parts = [
             torch.cat([tensor.reshape(len(batch), -1).float() for tensor in each(batch.inputs)], dim=1)
-            for batch in self._trainer.loader.batches(Selection(keys), Plan(batch_size=ROWS))
+            for batch in self._trainer.in_order(keys)
         ]
         return torch.cat(parts).numpy() if parts else np.empty((0, 0), np.float32)
 

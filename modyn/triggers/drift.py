@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, Private
 
 from modyn.drift import Distance, DriftMetric
 from modyn.drift.mmd import Mmd
-from modyn.drift.windows import DriftWindow, TwoWindows, spread
+from modyn.drift.windows import DriftWindow, TwoWindows
 from modyn.drift.windows.amount import Amount
 from modyn.drift.windows.packing import pack, unpack
 from modyn.policy import Options, name_of
@@ -133,9 +133,7 @@ class Drift(Trigger):
 
     def _check(self) -> bool:
         self._checks += 1
-        self._windows.trim()
-        reference = spread(self._windows.reference.keys, self.sample_size)
-        current = spread(self._windows.current.keys, self.sample_size)
+        reference, current = self._windows.sample(self.sample_size)
         if self._checks <= self.warmup.checks:
             return self._warm_up(current)
         if not len(reference):
@@ -224,7 +222,7 @@ class Drift(Trigger):
         self._windows.turn()
         if self._checks < self.warmup.checks:
             self.warmup.trigger.inform(round)
-            self._gathered.append(spread(self._windows.reference.keys, self.sample_size))
+            self._gathered.append(self._windows.sample(self.sample_size)[0])
 
     def state_dict(self) -> dict[str, Any]:
         return {

@@ -1,5 +1,6 @@
 """Which columns or classes moved most between two windows."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -29,9 +30,10 @@ def moved_most(reference: Array, current: Array, *, names: tuple[str, ...]) -> l
 
 def _moments(rows: Array) -> tuple[Float64s, Float64s]:
     """The mean and the variance of each column."""
-    mean = rows.mean(axis=0, dtype=np.float64)
-    apart = rows - mean
-    return mean, np.einsum("ij,ij->j", apart, apart) / len(rows)
+    apart = rows.astype(np.float64)
+    mean = apart.mean(axis=0)
+    apart -= mean
+    return mean, np.einsum("ij,ij->j", apart, apart) / len(apart)
 
 
 def _classes(reference: Array, current: Array) -> list[dict[str, Any]]:
@@ -48,13 +50,14 @@ def _classes(reference: Array, current: Array) -> list[dict[str, Any]]:
 
 def _largest(what: str, names: Array, before: Float64s, after: Float64s, by: Float64s) -> list[dict[str, Any]]:
     order = np.argsort(-np.abs(by), kind="stable")[:MOST]
+    rows = zip(*(array[order].tolist() for array in (names, before, after, by)), strict=True)
     return [
         {
-            what: int(names[n]) if float(names[n]).is_integer() else float(names[n]),
-            "before": round(float(before[n]), 6),
-            "after": round(float(after[n]), 6),
-            "by": round(float(by[n]), 6),
+            what: int(name) if float(name).is_integer() else name,
+            "before": round(b, 6),
+            "after": round(a, 6),
+            "by": round(moved, 6),
         }
-        for n in order
-        if by[n] != 0 and np.isfinite(by[n])
+        for name, b, a, moved in rows
+        if moved != 0 and math.isfinite(moved)
     ]

@@ -30,16 +30,19 @@ class DriftWindow(Policy):
 
 
 class Stretch:
-    """Samples in order of arrival, with cheap appends: keys and timestamps only."""
+    """Samples in order of arrival, with cheap appends: keys and timestamps only, and each key's hash once a sample is drawn."""
 
     def __init__(self, keys: Int64s | None = None, timestamps: Int64s | None = None) -> None:
         empty = np.empty(0, np.int64)
         self._parts = [(empty if keys is None else keys, empty if timestamps is None else timestamps)]
+        self._hashes: Array = np.empty(0, np.uint64)
+        self._sampled: tuple[int, Int64s] | None = None
 
     def append(self, keys: Int64s, timestamps: Int64s) -> bool:
         """Add samples; True when so many small parts lie about that the caller should trim."""
         if len(keys):
             self._parts.append((keys, timestamps))
+            self._sampled = None
         return len(self._parts) > _SETTLE_AFTER
 
     @property
@@ -50,9 +53,29 @@ class Stretch:
         return self._parts[0]
 
     def keep(self, rows: slice | Array) -> None:
-        """Forget all other samples."""
+        """Forget all other samples; ``rows`` is a slice, or a mask."""
         keys, timestamps = self.arrays
+        if not isinstance(rows, slice):
+            first = int(rows.argmax()) if len(rows) else 0
+            rows = slice(first, None) if rows[first:].all() else rows
+        if isinstance(rows, slice) and rows.indices(len(keys)) == (0, len(keys), 1):
+            return
+        self._hashes = self._hashes[rows if isinstance(rows, slice) else rows[: len(self._hashes)]]
         self._parts = [(keys[rows], timestamps[rows])]
+        self._sampled = None
+
+    def sample(self, count: int) -> Int64s:
+        """At most ``count`` of the keys, as ``spread`` chooses them; only keys that came since the last time are hashed."""
+        if self._sampled is None or self._sampled[0] != count:
+            keys = self.arrays[0]
+            self._sampled = count, keys if len(keys) <= count else _least(keys, self._hashed(), count)
+        return self._sampled[1]
+
+    def _hashed(self) -> Array:
+        keys = self.arrays[0]
+        if len(self._hashes) < len(keys):
+            self._hashes = np.concatenate([self._hashes, _hashed(keys[len(self._hashes) :])])
+        return self._hashes
 
     def __len__(self) -> int:
         return len(self.arrays[0])
@@ -87,6 +110,11 @@ class TwoWindows:
         """Let go of what is beyond the bounds."""
         self._bound(self._current, "current")
         self._bound(self._arrived, "reference")
+
+    def sample(self, count: int) -> tuple[Int64s, Int64s]:
+        """At most ``count`` keys of the reference and of the current window, as ``spread`` chooses them."""
+        self._bound(self._current, "current")
+        return self._reference.sample(count), self._current.sample(count)
 
     def _bound(self, stretch: Stretch, which: str) -> None:
         if self.now is not None:
@@ -129,9 +157,11 @@ def spread(keys: Int64s, count: int) -> Int64s:
     >>> len(np.intersect1d(before, after)) >= 499
     True
     """
-    if len(keys) <= count:
-        return keys
-    hashed = _hashed(keys)
+    return keys if len(keys) <= count else _least(keys, _hashed(keys), count)
+
+
+def _least(keys: Int64s, hashed: Array, count: int) -> Int64s:
+    """The ``count`` of more keys whose hashes are least, in order."""
     # Only the rows below a hash that about a fifth more than count lie below need be partitioned.
     likely = np.flatnonzero(hashed < np.uint64(min(1.0, (1.2 * count + 50) / len(keys)) * (2**64 - 2**11)))
     if len(likely) < count:

@@ -4,6 +4,7 @@ import numpy as np
 from pydantic import Field, PositiveInt
 
 from modyn.triggers.criteria import Criterion, Evidence, Verdict
+from modyn.types import Float64s
 
 
 class Quantile(Criterion):
@@ -26,5 +27,17 @@ class Quantile(Criterion):
     def verdict(self, evidence: Evidence) -> Verdict:
         if len(evidence.history) < self.window:
             return Verdict(False)
-        bound = float(np.quantile(evidence.history[-self.window :], self.q if evidence.low else 1 - self.q))
+        bound = interpolated(evidence.history[-self.window :], self.q if evidence.low else 1 - self.q)
         return Verdict(evidence.beyond(bound), bound)
+
+
+def interpolated(values: Float64s, q: float) -> float:
+    """The q quantile of a few numbers, linear between their order statistics: ``numpy.quantile`` at a tenth of its cost.
+
+    >>> interpolated(np.array([3.0, 0.0, 1.0]), 0.75)
+    2.0
+    """
+    ordered, place = np.sort(values).tolist(), q * (len(values) - 1)
+    below = int(place)
+    above, share = min(below + 1, len(ordered) - 1), place - below
+    return float(ordered[below] + (ordered[above] - ordered[below]) * share)
