@@ -44,6 +44,11 @@ class Workspace:
     def models(self) -> Path:
         return self.root / "models"
 
+    @property
+    def caches(self) -> Path:
+        """What can be made again: ``caches/DATASET/...``, all of which a purge of that dataset removes."""
+        return self.root / "caches"
+
     @cached_property
     def engine(self) -> sa.Engine:
         """The catalog's database. Raises ConfigError if the folder or the database cannot be used."""

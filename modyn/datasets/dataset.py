@@ -102,6 +102,7 @@ class Dataset:
             connection.execute(sa.delete(DATASETS).where(DATASETS.c.id == found.id))
             tell(workspace.datasets / name, _REMOVED)
             shutil.rmtree(workspace.datasets / name, ignore_errors=True)
+            shutil.rmtree(workspace.caches / name, ignore_errors=True)
         catalog.empty_log(workspace)
 
     def at(self, version: int) -> "Dataset":

@@ -148,7 +148,7 @@ def _commit(
     linked: set[str],
 ) -> Receipt:
     tables: dict[str, int] = {}
-    caches = state.workspace.root / "caches" / state.name
+    caches = state.workspace.caches / state.name
     starts, ends = runs(keys)
     receipt = Receipt(
         dataset=state.name,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -59,6 +60,14 @@ class Reader:
         known = self._schema(snapshot).columns
         return known if self._columns is None else {name: known[name] for name in self._columns}
 
+    @property
+    def caches(self) -> Path | None:
+        """A folder for what is made of whole samples, by whoever reads them: a purge removes it, and no other dataset has had it."""
+        if self._columns is not None:
+            return None
+        created_at = self._state.snapshot().head.created_at
+        return self._state.workspace.caches / self._state.name / f"{self._state.dataset_id}-{created_at}"
+
     def read(self, keys: Int64s) -> Columns:
         """The payload columns of ``keys`` in that order: arrays ``[n, ...]``; text as an object array of ``str``; bytes of
         any length as an object array of ``memoryview``.
@@ -75,14 +84,18 @@ class Reader:
         return self._current(use)
 
     def labels(self, keys: Int64s) -> Array | None:
-        """``labels[n]`` (or ``[n, c]``) of ``keys`` in that order, payloads untouched; None if unlabelled."""
+        """``labels[n]`` (or ``[n, c]``) of ``keys`` in that order, payloads untouched; None if unlabelled.
+
+        Raises NotFound like ``read``, unlabelled or not.
+        """
         asked = as_keys(keys)
 
         def use(snapshot: Snapshot) -> Array | None:
             label = self._schema(snapshot).label
+            places = snapshot.locate(asked)
             if label is None:
                 return None
-            return _gather(label, snapshot.locate(asked), len(asked), lambda s, rows, out: s.gather_labels(rows, out))
+            return _gather(label, places, len(asked), lambda s, rows, out: s.gather_labels(rows, out))
 
         return self._current(use)
 

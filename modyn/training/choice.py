@@ -121,8 +121,7 @@ class InBatch:
         signals = self._signals(batch)
         if self.rule.form is None:
             return self._picked(batch, signals, size)
-        score = sum(factor * _scalar(signals[str(name)]) for name, factor in self.rule.scores.items())
-        assert isinstance(score, Tensor)
+        score = self._score(signals)
         if not bool(score.isfinite().all()):
             raise TrainingError(
                 f"the score ({', '.join(map(str, self.rule.scores))}) is not a finite number for every sample, so nothing can be chosen by it"
@@ -130,6 +129,14 @@ class InBatch:
         if self.rule.form == "top":
             return taken(batch, score.topk(size, sorted=False).indices, None)
         return self._drawn(batch, score, size)
+
+    def _score(self, signals: Mapping[str, Value]) -> Tensor:
+        parts = [(factor, _scalar(signals[str(name)])) for name, factor in self.rule.scores.items()]
+        (factor, score), *others = parts
+        score = score if factor == 1 else factor * score
+        for more, values in others:
+            score = score + more * values
+        return score
 
     def _signals(self, batch: Batch) -> dict[str, Value]:
         found = {} if self.scorer is None else self.scorer(batch.inputs, batch.labels)

@@ -80,13 +80,20 @@ class Loader:
         if not len(selection) and not plan.selections:
             return
         blocks = plan.blocks(selection, max_batches=self._max_batches(plan.selection_of(selection, 0), plan))
-        if self.in_background:
+        by_cache = self.cache is not None and self._fill(self.cache, selection, plan)
+        if self.in_background or (by_cache and self._may_load_ahead):
             with Ahead(self._by_threads(blocks, plan), depth=2) as ahead:
                 yield from _cut(ahead, examine)
-        elif self.num_processes and (self.cache is None or self._fill(selection, plan)):
+        elif self.num_processes and not by_cache:
             yield from _cut(self._by_processes(blocks, plan), examine)
         else:
             yield from _cut((self.load(block, plan) for block in self._announced(blocks)), examine)
+
+    @property
+    def _may_load_ahead(self) -> bool:
+        """Whether a thread may do what is left to do once all samples are parsed."""
+        augment = self.recipe.augment
+        return self.num_processes > 0 and (augment is None or augment.per_sample is None)
 
     def _max_batches(self, selection: Selection, plan: Plan) -> int:
         """Batches in the largest block: 16,384 rows or 16 MB: a gather whose result stays in the processor's cache is faster."""
@@ -104,7 +111,7 @@ class Loader:
         """The blocks, each announced to the reader one block before it is read."""
         before: Block | None = None
         for block in blocks:
-            self.reader.announce(block.keys)
+            self.reader.announce(block.keys if self.cache is None else self.cache.missing(block.keys))
             if before is not None:
                 yield before
             before = block
@@ -156,7 +163,10 @@ class Loader:
         if columns is not None:
             return self.recipe.parse(columns, keys)
         assert self.cache is not None
-        return self.cache.inputs(keys, lambda missing: self.recipe.parse(self.reader.read(missing), missing))
+        return self.cache.inputs(keys, self._read_and_parse)
+
+    def _read_and_parse(self, keys: Int64s) -> Inputs:
+        return self.recipe.parse(self.reader.read(keys), keys)
 
     def _finished(self, block: Block, inputs: Inputs, labels: Any) -> Parsed:
         if labels is not None and self.label_transform is not None:
@@ -210,18 +220,21 @@ class Loader:
             )
         return pool
 
-    def _fill(self, selection: Selection, plan: Plan) -> bool:
-        """Have processes parse what the cache lacks; False, as what follows is not for processes."""
-        assert self.cache is not None
+    def _fill(self, cache: ParsedCache, selection: Selection, plan: Plan) -> bool:
+        """Have processes, if there are any, parse what the cache lacks; whether blocks are to be had from it."""
         keys = np.unique(np.concatenate([s.keys for s in plan.selections] or [selection.keys]))
-        missing = self.cache.missing(keys)
-        if len(missing):
-            filling = Plan(batch_size=min(len(missing), 1024))
-            blocks = filling.blocks(Selection(missing), max_batches=self._max_batches(Selection(missing), filling))
-            pool = self._open_pool(missing, filling)
-            for block, inputs in pool.run(blocks, round=plan.round, augment=False):
-                self.cache.keep(block.keys, inputs)
-        return False
+        cache.trust(keys, self._read_and_parse)
+        missing = cache.missing(keys) if self.num_processes else keys[:0]
+        if not len(missing):
+            return True
+        filling = Plan(batch_size=min(len(missing), 1024))
+        blocks = filling.blocks(Selection(missing), max_batches=self._max_batches(Selection(missing), filling))
+        pool = self._open_pool(missing, filling)
+        with closing(pool.run(blocks, round=plan.round, augment=False)) as parsed:
+            for block, inputs in parsed:
+                if not cache.keep(block.keys, inputs):
+                    return False
+        return True
 
     def close(self) -> None:
         """End worker processes. The loader can be used again."""

@@ -202,7 +202,9 @@ class Training(Options):
         None, description="a function applied to training inputs anew in each epoch, given a seed for each sample"
     )
     cache: Literal["none", "memory", "disk"] = Field(
-        "none", description="keep parsed and transformed inputs, so that a sample is parsed once in a run"
+        "none",
+        description="keep parsed and transformed inputs, so that a sample is parsed once: memory (for all runs of a process, one cache at "
+        "a time) or disk (in the workspace, for all runs)",
     )
     ema: Ema | None = Field(None, description="moving average of the weights: {decay: 0.999}")
     early_stopping: EarlyStopping | None = Field(

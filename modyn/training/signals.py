@@ -191,13 +191,14 @@ class Scorer:
     ) -> None:
         self.model, self.criterion, self.device, self.precision = model, criterion, device, precision
         self.functions = {str(name): _function(name) for name in names}
+        self._modules = list(model.modules())
         self._has_own = any(name not in FUNCTIONS for name in self.functions)
         self._probe = LastLayer(model) if self._has_own or WITH_EMBEDDING & set(self.functions) else None
         self._stops_early = set(self.functions) <= OF_EMBEDDING
 
     def __call__(self, inputs: Inputs, labels: Tensor | None) -> dict[str, Value]:
         """The signals of a batch on the model's device. Raises TrainingError if one cannot be computed."""
-        with torch.inference_mode(), evaluating(self.model):
+        with torch.inference_mode(), evaluating(self.model, self._modules):
             parts = [self._values(*part) for part in self._pieces(inputs, labels)]
             return parts[0] if len(parts) == 1 else {name: _rejoined([p[name] for p in parts]) for name in parts[0]}
 
@@ -309,11 +310,10 @@ class LastLayer:
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode, and every module back in its own afterwards."""
-    training = [module for module in model.modules() if module.training]
-    if training:
-        model.eval()
+def evaluating(model: nn.Module, modules: Sequence[nn.Module]) -> Iterator[None]:
+    """The model in evaluation mode, and each of its ``modules`` back in its own afterwards."""
+    training = [module for module in modules if module.training]
+    model.eval()
     try:
         yield
     finally:

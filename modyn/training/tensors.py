@@ -1,6 +1,9 @@
 """A model's inputs: a tensor, a tuple of tensors (positional) or a dict of tensors (keywords), and what is done to all alike."""
 
+import itertools
+import mmap
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -44,6 +47,75 @@ def assembled(structure: Structure, tensors: Sequence[Tensor]) -> Inputs:
     if structure is None:
         return tensors[0]
     return tuple(tensors) if isinstance(structure, int) else dict(zip(structure, tensors, strict=True))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How inputs of up to ``capacity`` samples lie in a stretch of bytes: one array after another."""
+
+    structure: Structure
+    dtypes: tuple[torch.dtype, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    capacity: int
+
+    @classmethod
+    def of(cls, example: Inputs, capacity: int) -> "Layout":
+        tensors = list(each(example))
+        shapes = tuple(tuple(t.shape[1:]) for t in tensors)
+        return cls(structure_of(example), tuple(t.dtype for t in tensors), shapes, capacity)
+
+    def _offsets(self) -> list[int]:
+        sizes = [
+            -(-self.capacity * dtype.itemsize * _product(shape) // 64) * 64
+            for dtype, shape in zip(self.dtypes, self.shapes, strict=True)
+        ]
+        return [0, *itertools.accumulate(sizes)]
+
+    @property
+    def nbytes(self) -> int:
+        return max(64, self._offsets()[-1])
+
+    def tensors(self, slab: mmap.mmap, num_rows: int) -> list[Tensor]:
+        """The first ``num_rows`` samples of each tensor, as views of the slab."""
+        return [
+            torch.frombuffer(slab, dtype=dtype, count=num_rows * _product(shape), offset=offset).view(num_rows, *shape)
+            if num_rows * _product(shape)
+            else torch.empty((num_rows, *shape), dtype=dtype)
+            for dtype, shape, offset in zip(self.dtypes, self.shapes, self._offsets(), strict=False)
+        ]
+
+    @property
+    def widths(self) -> list[int]:
+        """Bytes of a sample in each tensor."""
+        return [dtype.itemsize * _product(shape) for dtype, shape in zip(self.dtypes, self.shapes, strict=True)]
+
+    def to_document(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        structure = list(self.structure) if isinstance(self.structure, tuple) else self.structure
+        dtypes = [str(dtype).removeprefix("torch.") for dtype in self.dtypes]
+        return {"structure": structure, "dtypes": dtypes, "shapes": self.shapes, "capacity": self.capacity}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> "Layout":
+        """The layout that ``to_document`` wrote."""
+        structure = document["structure"]
+        return cls(
+            tuple(structure) if isinstance(structure, list) else structure,
+            tuple(getattr(torch, name) for name in document["dtypes"]),
+            tuple(tuple(shape) for shape in document["shapes"]),
+            document["capacity"],
+        )
+
+    def same(self, inputs: Inputs) -> bool:
+        """Whether samples of these inputs are laid out like this."""
+        return Layout.of(inputs, self.capacity) == self
+
+
+def _product(shape: Sequence[int]) -> int:
+    product = 1
+    for size in shape:
+        product *= size
+    return product
 
 
 def mapped(function: Callable[[Tensor], Tensor], inputs: Inputs) -> Inputs:

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from modyn.training import ranks as devices
 from modyn.training import state as states
 from modyn.training import writers
 from modyn.training.blocks import Batch, Plan
-from modyn.training.cache import ParsedCache
+from modyn.training.cache import MemoryRows, ParsedCache, in_memory, on_disk
 from modyn.training.choice import Choice
 from modyn.training.clock import Clock
 from modyn.training.device import find_device, threads
@@ -41,6 +42,7 @@ from modyn.training.ranks import Ranks
 from modyn.training.recipe import Recipe
 from modyn.training.session import Saved, Session
 from modyn.training.signals import Name, Scorer, to_arrays
+from modyn.training.source import digest_of
 from modyn.training.step import Step, autocast
 from modyn.training.tensors import apply, layout
 from modyn.training.weights import load_weights, read_pretrained
@@ -81,27 +83,43 @@ class Trainer:
         self.hooks = Hooks(options.hooks)
         writers.attach(options.writers, log)
         self.state_dir = state_dir or _folder_of(log)
-        self.loader = self._new_loader(options.workers)
+        self.loader = self._new_loader(options.workers, cache=self._cache())
         self._predictor: nn.Module | None = None
         self._scorer: tuple[object, Scorer] | None = None
         self._predicts_with: Mapping[str, Tensor] | None = None
         self._compiled: tuple[nn.Module, Callable[..., Any]] | None = None
 
-    def _new_loader(self, num_workers: int | None, *, keep: bool | None = None) -> Loader:
-        """A loader; ``keep`` asks for a cache in memory, whatever the options say."""
+    def _new_loader(self, num_workers: int | None, *, cache: ParsedCache | None = None) -> Loader:
         options = self.options
-        kept = options.cache != "none" if keep is None else keep
-        folder = self.state_dir if options.cache == "disk" and keep is None else None
-        if options.cache == "disk" and folder is None and keep is None:
-            folder = Path.cwd()
         return Loader(
             self.reader,
             Recipe.of(options, self.parser, self.seed),
             num_workers=num_workers,
             label_transform=None if options.label_transform is None else options.label_transform.load(),
-            cache=ParsedCache(folder=folder) if kept else None,
+            cache=cache,
             pin=self.device.type == "cuda",
         )
+
+    def _cache(self) -> ParsedCache | None:
+        """The cache that the options ask for: the same for every run of this parser on this dataset."""
+        if self.options.cache == "none":
+            return None
+        caches, digest = getattr(self.reader, "caches", None), digest_of(self.parser, self.options.transforms)
+        folder = None if caches is None or digest is None else caches / digest
+        if self.options.cache == "memory":
+            return in_memory(folder)
+        return on_disk(folder, otherwise=self.state_dir or Path.cwd())
+
+    def _pass_on_warnings(self) -> None:
+        """What the cache has to say, as warnings of the run."""
+        told, cache = [], self.loader.cache
+        if cache is not None:
+            told, cache.told = cache.told, []
+        for message in told:
+            if self.log is not None:
+                self.log.append("warning", message=message)
+            else:
+                warnings.warn(message, stacklevel=3)
 
     @property
     def task(self) -> Task:
@@ -216,6 +234,8 @@ class Trainer:
             if saved is not None and (state := states.load(saved.path, belongs_to=saved.belongs_to)) is not None:
                 session.load_state_dict(state)
             session.run(self.loader, self._score)
+        if ranks.is_first:
+            self._pass_on_warnings()
         if saved is not None and ranks.is_first:
             saved.path.unlink(missing_ok=True)
         return session.fitted()
@@ -225,7 +245,7 @@ class Trainer:
         if stopping is None:
             return selection, None
         chosen, held_out = hold_out(selection, stopping.share, seed=self.seed, round=round)
-        loader = self._new_loader(0, keep=True)
+        loader = self._new_loader(0, cache=ParsedCache(MemoryRows))
         return chosen, Watch(stopping, held_out, loader=loader, criterion=self.criterion, move=self._move)
 
     def _saved(self, selection: Selection, round: int, start: Mapping[str, Tensor] | None) -> Saved | None:  # noqa: A002
@@ -338,7 +358,7 @@ class Trainer:
     @cached_property
     def _at_once(self) -> Loader:
         """A loader without thread or workers."""
-        return self._new_loader(0, keep=False)
+        return self._new_loader(0)
 
     def _move(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.device, non_blocking=True)

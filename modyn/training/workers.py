@@ -12,67 +12,19 @@ import signal
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkProcess
 
 import torch
-from torch import Tensor
 
 from modyn import errors
 from modyn.errors import BadSample, ModynError, TrainingError
 from modyn.training.blocks import Block
 from modyn.training.recipe import Recipe
-from modyn.training.tensors import Inputs, Structure, assembled, each, layout, structure_of
+from modyn.training.tensors import Inputs, Layout, assembled, each, layout
 from modyn.types import Int64s, Reader
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How inputs of up to ``capacity`` samples lie in a stretch of bytes: one array after another."""
-
-    structure: Structure
-    dtypes: tuple[torch.dtype, ...]
-    shapes: tuple[tuple[int, ...], ...]
-    capacity: int
-
-    @classmethod
-    def of(cls, example: Inputs, capacity: int) -> "Layout":
-        tensors = list(each(example))
-        shapes = tuple(tuple(t.shape[1:]) for t in tensors)
-        return cls(structure_of(example), tuple(t.dtype for t in tensors), shapes, capacity)
-
-    def _offsets(self) -> list[int]:
-        sizes = [
-            -(-self.capacity * dtype.itemsize * _product(shape) // 64) * 64
-            for dtype, shape in zip(self.dtypes, self.shapes, strict=True)
-        ]
-        return [0, *itertools.accumulate(sizes)]
-
-    @property
-    def nbytes(self) -> int:
-        return max(64, self._offsets()[-1])
-
-    def tensors(self, slab: mmap.mmap, num_rows: int) -> list[Tensor]:
-        """The first ``num_rows`` samples of each tensor, as views of the slab."""
-        return [
-            torch.frombuffer(slab, dtype=dtype, count=num_rows * _product(shape), offset=offset).view(num_rows, *shape)
-            if num_rows * _product(shape)
-            else torch.empty((num_rows, *shape), dtype=dtype)
-            for dtype, shape, offset in zip(self.dtypes, self.shapes, self._offsets(), strict=False)
-        ]
-
-    def same(self, inputs: Inputs) -> bool:
-        """Whether samples of these inputs are laid out like this."""
-        return Layout.of(inputs, self.capacity) == self
-
-
-def _product(shape: Sequence[int]) -> int:
-    product = 1
-    for size in shape:
-        product *= size
-    return product
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +65,7 @@ class Pool:
             self._workers.append((process, here))
         self._finalizer = weakref.finalize(self, _stop, list(self._workers))
 
-    def run(self, blocks: Iterator[Block], *, round: int, augment: bool) -> Iterator[tuple[Block, Inputs]]:  # noqa: A002
+    def run(self, blocks: Iterator[Block], *, round: int, augment: bool) -> Generator[tuple[Block, Inputs], None, None]:  # noqa: A002
         """The inputs of each block, in order; those of a block are overwritten once the next is asked for.
 
         Raises what the recipe raises, and TrainingError if a worker process dies; the pool is closed then.
