@@ -122,7 +122,7 @@ class InBatch:
         if self.rule.form is None:
             return self._picked(batch, signals, size)
         score = self._score(signals)
-        if not bool(score.isfinite().all()):
+        if not bool(score.sum().isfinite()) and not bool(score.isfinite().all()):
             raise TrainingError(
                 f"the score ({', '.join(map(str, self.rule.scores))}) is not a finite number for every sample, so nothing can be chosen by it"
             )

@@ -53,6 +53,20 @@ def test_each_network_gives_one_row_a_sample(document, inputs, outputs):
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
+@pytest.mark.parametrize("size", [9, 28])
+def test_small_cnn_without_a_gradient_gives_the_same_bits_as_max_pooling_after_the_relu(size):
+    model = build({"small-cnn": {"outputs": 10, "size": size, "channels": 2}}).eval()
+    convs = [m for m in model if isinstance(m, torch.nn.Conv2d)]
+    x = torch.randn(5, 2, size, size).to(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        found, h = model(x), x
+        for conv in convs:
+            h = torch.nn.functional.max_pool2d(torch.relu(conv(h)), 2)
+        expected = model[-1](torch.relu(model[7](h.flatten(1))))
+    assert torch.equal(found, expected)
+    assert torch.equal(found, model(x).detach())
+
+
 def test_dlrm_interacts_by_dot_products():
     model = build({"dlrm": {"numbers": 2, "tables": [4, 4], "width": 3, "bottom": [], "top": [], "outputs": 1}})
     dense, categories = torch.randn(1, 2), torch.tensor([[1, 2]])
