@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
@@ -104,6 +105,7 @@ class Schema:
         return json.dumps({"columns": [c.to_document() for c in self.columns.values()], "label": label})
 
     @classmethod
+    @lru_cache(maxsize=256)  # each transaction reads it again
     def from_json(cls, text: str) -> "Schema":
         document = json.loads(text)
         columns = [Column.from_document(c) for c in document["columns"]]
@@ -312,18 +314,22 @@ def add_content(connection: sa.Connection, dataset_id: int, file: str, content: 
     connection.execute(_ADD_CONTENT, {"dataset_id": dataset_id, "file": file, "bytes": content})
 
 
-def content(workspace: Workspace, dataset_id: int, file: str) -> bytes:
-    """The bytes of an inline shard. Raises FileNotFoundError if the catalog does not have them any more."""
+def contents(workspace: Workspace, dataset_id: int, files: Sequence[str]) -> dict[str, bytes]:
+    """The bytes of inline shards. Raises FileNotFoundError for one that the catalog does not have any more."""
+    found: dict[str, bytes] = {}
     with reading(workspace) as connection:
-        found = connection.execute(_CONTENT, {"dataset_id": dataset_id, "file": file}).scalar_one_or_none()
-    if found is None:
-        raise FileNotFoundError(file)
-    return bytes(found)
+        for start in range(0, len(files), 500):
+            asked = {"dataset_id": dataset_id, "files": list(files[start : start + 500])}
+            found.update((row.file, bytes(row.bytes)) for row in connection.execute(_CONTENTS, asked))
+    for file in files:
+        if file not in found:
+            raise FileNotFoundError(file)
+    return found
 
 
 _ADD_CONTENT = sa.insert(CONTENTS)
-_CONTENT = sa.select(CONTENTS.c.bytes).where(
-    CONTENTS.c.dataset_id == sa.bindparam("dataset_id"), CONTENTS.c.file == sa.bindparam("file")
+_CONTENTS = sa.select(CONTENTS.c.file, CONTENTS.c.bytes).where(
+    CONTENTS.c.dataset_id == sa.bindparam("dataset_id"), CONTENTS.c.file.in_(sa.bindparam("files", expanding=True))
 )
 
 

@@ -5,10 +5,14 @@ Every version is served by the newest layout, so an old shard's file is removed 
 """
 
 import itertools
+import os
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -24,6 +28,10 @@ from modyn.types import Int64s
 TARGET_BYTES = 1 << 30
 FAN_IN = 64
 """So many neighbours of one size class are merged in the background; each sample is rewritten about twice on its way to 1 GB."""
+PAUSE_S = 0.1
+"""A burst of appends is over when so many seconds pass without one: compaction in the middle of it would slow it down."""
+MOST_WAITING = 512
+"""So many appends end the wait for a pause."""
 
 
 def plan(sizes: Int64s, *, target: int) -> list[tuple[int, int]]:
@@ -93,7 +101,7 @@ def _compact(state: State, target: int, cheap: bool) -> int:
 
 
 def _merge(snapshot: Snapshot, group: list[Shard]) -> list[Rows]:
-    return [merge([snapshot.open(shard) for shard in group])]
+    return [merge(snapshot.open_all(group))]
 
 
 def merge(opened: Sequence[OpenShard]) -> Rows:
@@ -106,27 +114,50 @@ def merge(opened: Sequence[OpenShard]) -> Rows:
     return Rows(timestamps, labels, stored, keys, shards.order_by_time(timestamps))
 
 
-_running: set[str] = set()
+@dataclass
+class _Aside:
+    """A dataset's background compaction: whether it goes on, and what this process appended meanwhile."""
+
+    appended_at: float = 0.0
+    num_appends: int = 0
+    is_running: bool = False
+
+
+_aside: dict[tuple[int, Path], _Aside] = {}
+"""By process, as a fork copies this but no thread, and the dataset's folder."""
 
 
 def compact_aside(state: State) -> None:
     """Merge in a background thread if many small shards have gathered, unless that is going on already.
 
-    A process that ends in between leaves nothing but a file for the next sweep.
+    It begins once this process pauses appending, and waits no longer when very many have gathered or the process is about to
+    end. A process that is killed in between leaves nothing but a file for the next sweep.
     """
-    folder = str(state.folder)
-    if folder in _running or not groups(state.snapshot().shards, target=TARGET_BYTES, cheap=True):
+    mine = _aside.setdefault((os.getpid(), state.folder), _Aside())
+    mine.appended_at = time.monotonic()
+    mine.num_appends += 1
+    if mine.is_running or not groups(state.snapshot().shards, target=TARGET_BYTES, cheap=True):
         return
-    _running.add(folder)
+    mine.is_running = True
     own = State(state.workspace, state.dataset_id, state.name)
-    threading.Thread(target=_run_aside, args=(own, folder), name=f"compact {state.name}", daemon=True).start()
+    threading.Thread(target=_run_aside, args=(own, mine), name=f"compact {state.name}").start()
 
 
-def _run_aside(state: State, folder: str) -> None:
+def _run_aside(state: State, mine: _Aside) -> None:
     try:
         # What fails here fails again, and is told, when somebody reads, compacts or verifies; the append itself was fine.
-        with suppress(DataError, NotFound), locks.exclusive_or_none(state.folder / MAINTENANCE_LOCK) as mine:
-            if mine:
-                _compact(state, TARGET_BYTES, cheap=True)
+        with suppress(DataError, NotFound):
+            _await_pause(mine)
+            with locks.exclusive_or_none(state.folder / MAINTENANCE_LOCK) as is_mine:
+                if is_mine:
+                    _compact(state, TARGET_BYTES, cheap=True)
     finally:
-        _running.discard(folder)
+        mine.is_running = False
+
+
+def _await_pause(mine: _Aside) -> None:
+    last = mine.num_appends + MOST_WAITING
+    while time.monotonic() < mine.appended_at + PAUSE_S and mine.num_appends < last:
+        if not threading.main_thread().is_alive():
+            return
+        time.sleep(PAUSE_S / 4)

@@ -11,7 +11,7 @@ import hashlib
 import json
 import mmap
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -33,8 +33,8 @@ FILES_COLUMNS = {
     SIZE: Column(SIZE, "array", "int64"),
     MTIME: Column(MTIME, "array", "int64"),
 }
-Contents = Callable[[str], bytes]
-"""Gives the bytes of an inline shard by its name; raises FileNotFoundError."""
+Contents = Callable[[Sequence[str]], Mapping[str, bytes]]
+"""Gives the bytes of inline shards by their names; raises FileNotFoundError."""
 _EDGE = 4096
 """Bytes at either end of the linked records that are hashed, to know the file again after it grew."""
 
@@ -280,9 +280,14 @@ class OpenRecords(OpenShard):
         out[...] = values[rows if self._records_left is None else self._records_left[rows]]
 
 
-def open_shard(folder: Path, shard: Shard, schema: Schema, contents: Contents) -> OpenShard:
-    """Map a shard of any kind; ``contents`` gives the bytes of an inline one. Raises FileNotFoundError if its file in the workspace is gone, Damaged if it was changed."""
-    if shard.kind == "inline":
-        return OpenShard(folder, shard, schema, contents(shard.file))
+def open_shard(folder: Path, shard: Shard, schema: Schema, content: bytes | None) -> OpenShard:
+    """Map a shard of any kind; ``content`` are the bytes of an inline one.
+
+    Raises FileNotFoundError if its file in the workspace is gone, Damaged if it was changed.
+    """
     kinds: Mapping[str, type[OpenShard]] = {"arrow": OpenShard, "files": OpenFiles, "records": OpenRecords}
-    return kinds[shard.kind](folder, shard, schema)
+    return (
+        OpenShard(folder, shard, schema, content)
+        if shard.kind == "inline"
+        else kinds[shard.kind](folder, shard, schema)
+    )

@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -30,19 +30,30 @@ class Files:
 
     def __init__(self, folder: Path, contents: Contents) -> None:
         self.folder = folder
-        self.contents = contents
+        self._contents = contents
         self._open: OrderedDict[str, OpenShard] = OrderedDict()
 
     def open(self, shard: Shard, head: Head) -> OpenShard:
         """The shard, mapped. Raises FileNotFoundError if its file is gone, Damaged if it is not what was written."""
-        name = shard.file
-        found = self._open.get(name)
-        if found is None:
-            if head.schema is None:
-                raise Damaged(f"the catalog has shard {name} of dataset '{head.name}', but no schema for it")
-            found = self._open[name] = links.open_shard(self.folder, shard, head.schema, self.contents)
-            while len(self._open) > _MOST_OPEN:
-                self._open.popitem(last=False)
+        found = self._open.get(shard.file)
+        return self.open_all([shard], head)[0] if found is None else found
+
+    def open_all(self, shards: Sequence[Shard], head: Head) -> list[OpenShard]:
+        """Shards, mapped; those that the catalog keeps are asked for together."""
+        contents = self.contents_of([shard for shard in shards if shard.file not in self._open])
+        return [self._open.get(shard.file) or self._map(shard, head, contents.get(shard.file)) for shard in shards]
+
+    def contents_of(self, shards: Sequence[Shard]) -> Mapping[str, bytes]:
+        """The bytes of those shards that are inline, by file. Raises FileNotFoundError if one is gone."""
+        inline = [shard.file for shard in shards if shard.kind == "inline"]
+        return self._contents(inline) if inline else {}
+
+    def _map(self, shard: Shard, head: Head, content: bytes | None) -> OpenShard:
+        if head.schema is None:
+            raise Damaged(f"the catalog has shard {shard.file} of dataset '{head.name}', but no schema for it")
+        found = self._open[shard.file] = links.open_shard(self.folder, shard, head.schema, content)
+        while len(self._open) > _MOST_OPEN:
+            self._open.popitem(last=False)
         return found
 
     def forget(self, current: set[str]) -> None:
@@ -52,7 +63,7 @@ class Files:
                 self._open.pop(name, None)
 
     def __getstate__(self) -> tuple[Path, Contents]:
-        return self.folder, self.contents
+        return self.folder, self._contents
 
     def __setstate__(self, state: tuple[Path, Contents]) -> None:
         self.__init__(*state)  # type: ignore[misc]
@@ -115,6 +126,13 @@ class Snapshot:
             return self.files.open(shard, self.head)
         except FileNotFoundError:
             raise Superseded(self.files.folder / shard.file) from None
+
+    def open_all(self, shards: Sequence[Shard]) -> list[OpenShard]:
+        """The shards, mapped, at the cost of one look into the catalog. Raises Superseded if the file of one is gone."""
+        try:
+            return self.files.open_all(shards, self.head)
+        except FileNotFoundError as gone:
+            raise Superseded(self.files.folder / str(gone.filename or gone)) from None
 
     def samples(self, window: Window | None = None) -> Samples:
         """Live samples of a window in key order, without their payloads."""

@@ -32,7 +32,7 @@ class State:
         self.name = name
         self.version = version
         self.folder = workspace.datasets / name
-        self._files = Files(self.folder, partial(catalog.content, workspace, dataset_id))
+        self._files = Files(self.folder, partial(catalog.contents, workspace, dataset_id))
         self._snapshot: Snapshot | None = None
         self._counter: mmap.mmap | None = None
         self._swept = False

@@ -28,10 +28,10 @@ def verify(state: State) -> list[str]:
 def _faults(snapshot: Snapshot, shard: Shard) -> list[str]:
     folder, schema = snapshot.files.folder, snapshot.head.schema or Schema({}, None)
     try:
+        content = snapshot.files.contents_of([shard]).get(shard.file)
         if shard.kind != "records" or not shard.is_dense:
-            content = snapshot.files.contents(shard.file) if shard.kind == "inline" else None
             shards.check(folder, shard, content)
-        opened = links.open_shard(folder, shard, schema, snapshot.files.contents)
+        opened = links.open_shard(folder, shard, schema, content)
         return opened.link_faults() if isinstance(opened, OpenFiles) else []
     except Damaged as damage:
         return [str(damage)]

@@ -86,7 +86,7 @@ def test_damage_to_a_shard_in_the_catalog_is_named(workspace):
     assert dataset.verify() == []
     path = shard_path(dataset, 1)
     with workspace.transaction() as connection:
-        content = bytearray(catalog.content(workspace, dataset.id, path.name))
+        content = bytearray(catalog.contents(workspace, dataset.id, [path.name])[path.name])
         content[-200] ^= 1
         mine = sa.update(catalog.CONTENTS).where(catalog.CONTENTS.c.file == path.name)
         connection.execute(mine.values(bytes=bytes(content)))
