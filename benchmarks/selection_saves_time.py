@@ -39,12 +39,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "batch-loss-50": {"loss": {"budget": "50%", "at": "batch"}},
     "batch-gradient-norm-50": {"gradient-norm": {"budget": "50%", "at": "batch"}},
     "batch-margin-50 every 4th": {"uncertainty": {"budget": "50%", "at": "batch", "score_every": 4}},
+    "batch-margin-50 in bf16": {"uncertainty": {"budget": "50%", "at": "batch", "precision": "bf16"}},
     "batch-margin-25": {"uncertainty": {"budget": "25%", "at": "batch"}},
     "window-margin-50": {"uncertainty": {"budget": "50%"}},
     "stale-loss-50": {"loss": {"budget": "50%", "scores": "history", "reselect_every": 1}},
 }
 GOALS = {
     "batch-margin-50": 0.85,
+    "batch-margin-50 in bf16": {"uncertainty": {"budget": "50%", "at": "batch", "precision": "bf16"}},
     "batch-margin-25": 0.62,
     "window-margin-50": 0.65,
     "stale-loss-50": 0.57,

@@ -202,8 +202,8 @@ def taken(batch: Batch, rows: Tensor, weights: Tensor | None) -> Batch:
         kept = weights if kept is None else kept * weights
     return replace(
         batch,
-        inputs=mapped(lambda tensor: tensor[rows], batch.inputs),
-        labels=None if batch.labels is None else batch.labels[rows],
+        inputs=mapped(lambda tensor: tensor.index_select(0, rows), batch.inputs),
+        labels=None if batch.labels is None else batch.labels.index_select(0, rows),
         weights=kept,
         keys=batch.keys[rows.cpu().numpy()],
     )

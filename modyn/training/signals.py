@@ -127,6 +127,8 @@ def margin(of: Outputs) -> Tensor:
         return (2 * p - 1).abs().amin(1)
     if p.shape[1] == 1:
         return torch.ones_like(p[:, 0])
+    if p.shape[1] == 2:
+        return (p[:, 0] - p[:, 1]).abs()
     first, second = p.topk(2, dim=1).values.unbind(1)
     return first - second
 
@@ -192,13 +194,14 @@ class Scorer:
         self.model, self.criterion, self.device, self.precision = model, criterion, device, precision
         self.functions = {str(name): _function(name) for name in names}
         self._modules = list(model.modules())
+        self._is_plain = all(type(module).train is nn.Module.train for module in self._modules)
         self._has_own = any(name not in FUNCTIONS for name in self.functions)
         self._probe = LastLayer(model) if self._has_own or WITH_EMBEDDING & set(self.functions) else None
         self._stops_early = set(self.functions) <= OF_EMBEDDING
 
     def __call__(self, inputs: Inputs, labels: Tensor | None) -> dict[str, Value]:
         """The signals of a batch on the model's device. Raises TrainingError if one cannot be computed."""
-        with torch.inference_mode(), evaluating(self.model, self._modules):
+        with torch.inference_mode(), evaluating(self.model, self._modules, is_plain=self._is_plain):
             parts = [self._values(*part) for part in self._pieces(inputs, labels)]
             return parts[0] if len(parts) == 1 else {name: _rejoined([p[name] for p in parts]) for name in parts[0]}
 
@@ -310,15 +313,22 @@ class LastLayer:
 
 
 @contextmanager
-def evaluating(model: nn.Module, modules: Sequence[nn.Module]) -> Iterator[None]:
-    """The model in evaluation mode, and each of its ``modules`` back in its own afterwards."""
+def evaluating(model: nn.Module, modules: Sequence[nn.Module], *, is_plain: bool) -> Iterator[None]:
+    """The model in evaluation mode, and each of its ``modules`` back in its own afterwards.
+
+    ``is_plain`` says that none of them has a ``train`` of its own; then the modes are set in a tenth of the time.
+    """
     training = [module for module in modules if module.training]
-    model.eval()
+    if is_plain:
+        for module in training:
+            module.__dict__["training"] = False
+    else:
+        model.eval()
     try:
         yield
     finally:
         for module in training:
-            module.training = True
+            module.__dict__["training"] = True
 
 
 def to_arrays(parts: Sequence[Mapping[str, Value]]) -> dict[str, Signal]:
