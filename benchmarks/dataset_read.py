@@ -43,13 +43,13 @@ def batches(rng: np.random.Generator, num: int, size: int) -> Iterator[Int64s]:
 def interleaved(
     ours: Callable[[Int64s], object], rival: Callable[[Int64s], object], keys: Iterator[Int64s], seconds: float
 ) -> float:
-    """The rival's median time over ours, taking turns on the same keys."""
+    """The rival's median time over ours, taking turns, each on keys of its own: what one has read, the other would find in the CPU's cache."""
     times: tuple[list[float], list[float]] = ([], [])
     end = time.perf_counter() + seconds
     turn = 0
     while time.perf_counter() < end or turn < 100:
-        asked = next(keys)
         for which in (turn % 2, 1 - turn % 2):
+            asked = next(keys)
             start = time.perf_counter()
             (ours, rival)[which](asked)
             times[which].append(time.perf_counter() - start)

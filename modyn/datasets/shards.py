@@ -31,6 +31,8 @@ from modyn.workspace import sync_folder
 KEY, TIMESTAMP, LABEL, TIME_ORDER = "__key", "__timestamp", "__label", "__time_order"
 SUFFIX = ".arrow"
 _PADDING = "padding"
+_MANY = 64
+"""For fewer rows, finding out that they lie side by side costs more than it saves."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -303,10 +305,13 @@ class OpenShard:
 
     def gather(self, name: str, rows: Int64s, out: Array) -> None:
         """Copy the rows of a column of kind ``array`` to ``out[n, ...]``; rows must be in range."""
-        if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (rows[1:] - rows[:-1] == 1).all():
-            out[...] = self.column(name)[rows[0] : rows[-1] + 1]  # side by side: one copy
+        column = self._views.get(name)
+        if column is None:
+            column = self.column(name)
+        if len(rows) >= _MANY and rows[-1] - rows[0] == len(rows) - 1 and (rows[1:] - rows[:-1] == 1).all():
+            out[...] = column[rows[0] : rows[-1] + 1]  # side by side: one copy
         else:
-            self.column(name).take(rows, axis=0, out=out, mode="clip")
+            column.take(rows, axis=0, out=out, mode="clip")
 
     def gather_labels(self, rows: Int64s, out: Array) -> None:
         """Copy the labels of rows to ``out[n, ...]``."""

@@ -218,7 +218,15 @@ class Snapshot:
         grouped = keys if order is None else keys.take(order)
         cuts = bounds.tolist()
         held = [i for i, (low, high) in enumerate(pairwise(cuts)) if low < high]
+        if self._is_gapless:  # every offset is a row
+            offsets = grouped - np.repeat(self.first_keys, bounds[1:] - bounds[:-1])
+            return Places([(self.open(self.shards[i]), offsets[cuts[i] : cuts[i + 1]]) for i in held], order)
         return Places([self._piece(i, grouped[cuts[i] : cuts[i + 1]]) for i in held], order)
+
+    @cached_property
+    def _is_gapless(self) -> bool:
+        """Whether every key up to the last is in a shard."""
+        return all(s.is_dense for s in self.shards) and all(s.end_key == t.first_key for s, t in pairwise(self.shards))
 
     def _piece(self, index: int, keys: Int64s) -> tuple[OpenShard, Int64s]:
         """Keys between a shard's first and the next one's as its rows. Raises NotFound for one that the shard does not hold."""
