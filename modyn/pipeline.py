@@ -187,7 +187,7 @@ def _loop(stations: "Stations") -> None:
             selector = stations.pipeline.selector.for_round(stations.round)
             window, candidates = stations.open_round(end, selector)
             selection = stations.select(selector, candidates)
-            fitted = stations.train(selection)
+            fitted, selection = stations.train(selector, candidates, selection)
             checkpoint = stations.store(fitted, window, selection)
             scores = stations.evaluate(checkpoint)
             done = stations.close_round(window, candidates, selection, checkpoint, scores)

@@ -31,7 +31,8 @@ KINDS: Mapping[str, str] = {
     "selected": "selector, num_candidates, num_selected, oldest (timestamp), newest (timestamp), labels {label: count}, "
     "candidate_labels {label: count}, arrived {round: count}, candidates_arrived {round: count}, new_share, overlap (share that the "
     "round before selected too | null), never_used (candidates never trained on so far), weights {min, q25, median, q75, max, mean} | null, "
-    "batch_share (the share of each large batch that is trained on, chosen while training | null)",
+    "batch_share (the share of each large batch that is trained on, chosen while training | null); comes again after training with what was "
+    "trained on, if that was chosen while training: the last counts",
     "epoch": "epoch, loss, num_samples, samples_per_s, seconds {wait, move, forward, backward, step}, and what the trainer adds",
     "trained": "parent, num_samples, num_steps, loss, device, peak_memory_bytes, first_step_s (from trigger to first step)",
     "stored": "checkpoint, size_bytes",

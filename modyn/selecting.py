@@ -26,7 +26,7 @@ from modyn.training.order import derived_seed
 from modyn.training.parsing import ParserSpec
 from modyn.training.trainer import Fitted, Trainer
 from modyn.types import Array, Candidates, Float32s, Int64s, Samples, Selection, Signal, Signals
-from modyn.workspace import Workspace, write_durably
+from modyn.workspace import Workspace
 
 Weights = Mapping[str, Any]
 Keep = Callable[[Fitted, str, Int64s], None]
@@ -115,30 +115,44 @@ class Selecting:
             anew=self._anew(selector, candidates) if every else None,
             precision=getattr(selector, "precision", None),
             record=record,
+            drawn=None if rule is None else self._drawn(candidates.round),
         )
 
     def trained_on(self, number: int, selection: Selection) -> Selection:
-        """All that a round trained on: its selection, and those that were made anew while it trained (keys only then)."""
-        folder = self.folder / "selections"
-        later = [stored.read(path).keys for path in sorted(folder.glob(f"{number}-*.arrow"))]
+        """All that a round trained on, once it has trained: its selection and those made anew, or what was drawn out of its batches.
+
+        A key that was in several has the weight of the last.
+        """
+        later = stored.made_while_training(self.folder, number)
+        parts = [*([] if 0 in later else [selection]), *later.values()]
         if not later:
             return selection
-        return Selection(np.unique(np.concatenate([selection.keys, *later])))
+        weighted = [(p.keys, np.ones(len(p), np.float32) if p.weights is None else p.weights) for p in parts]
+        keys, weights = stored.latest(weighted)
+        return Selection(keys, None if all(p.weights is None for p in parts) else weights)
 
     def _anew(self, selector: Selector, candidates: Candidates) -> Callable[[int, Score], Selection]:
         proxy = getattr(selector, "proxy", None)
-        folder = self.folder / "selections"
-        folder.mkdir(parents=True, exist_ok=True)
 
         def choose(epoch: int, score: Score) -> Selection:
             if proxy is not None:
                 score = _scoring(*self._proxy(proxy), selector)
             now = replace(candidates, epoch=epoch)
-            selection = selector.choose(now, self._signals(selector, now, score), seed=self.seed)
-            write_durably(folder / f"{candidates.round}-{epoch}.arrow", stored.to_bytes(selection))
+            signals = self._signals(selector, now, score)
+            selection = selector.choose(now, signals, seed=self.seed)
+            self._keep_scores(selector, now, selection, signals)
+            stored.keep_made_while_training(self.folder, now.round, epoch, selection)
             return selection
 
         return choose
+
+    def _drawn(self, number: int) -> Callable[[int, Selection, Float32s | None], None]:
+        def keep(epoch: int, chosen: Selection, scores: Float32s | None) -> None:
+            stored.keep_made_while_training(self.folder, number, epoch, chosen)
+            if scores is not None:
+                stored.keep_scores(self.folder, number, epoch, keys=chosen.keys, scores=scores)
+
+        return keep
 
     def _record(self, number: int) -> Callable[[int, Int64s, Array, Array | None], None]:
         def record(epoch: int, keys: Int64s, losses: Array, right: Array | None) -> None:
@@ -208,13 +222,12 @@ class Selecting:
     def _keep_scores(
         self, selector: Selector, candidates: Candidates, selection: Selection, signals: Signals | None
     ) -> None:
-        """Keep the scores of the chosen in ``scores/ROUND.arrow``, where a score is a number."""
+        """Keep the scores of the chosen, where a score is a number."""
         score = None if signals is None else scalar_score(selector, signals)
         if score is not None:
             rows = np.searchsorted(candidates.keys, selection.keys)
-            stored.write_columns(
-                self.folder / "scores" / f"{candidates.round}.arrow", {"key": selection.keys, "score": score[rows]}
-            )
+            epoch = candidates.epoch or None
+            stored.keep_scores(self.folder, candidates.round, epoch, keys=selection.keys, scores=score[rows])
 
 
 def check_selector(selector: Selector, trainer: Trainer, samples: Samples) -> None:

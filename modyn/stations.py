@@ -226,18 +226,24 @@ class Stations:
 
     def select(self, selector: Selector, candidates: Candidates) -> Selection:
         """What the selector chooses of the candidates."""
-        number = candidates.round
         with self._timed("select", len(candidates)):
             selection, self._choice = self.selecting.select(candidates, self._weights)
+        self._write_selected(selector, candidates, selection)
+        return selection
+
+    def _write_selected(self, selector: Selector, candidates: Candidates, selection: Selection) -> None:
         described = describe(candidates, selection, self._selected)
         rule = None if self._choice is None else self._choice.in_batch
         share = None if rule is None else rule.share
-        self.log.append("selected", round=number, selector=name_of(type(selector)), batch_share=share, **described)
-        self.log.write_file(f"selections/{number}.arrow", stored.to_bytes(selection))
-        return selection
+        name = name_of(type(selector))
+        self.log.append("selected", round=candidates.round, selector=name, batch_share=share, **described)
+        self.log.write_file(f"selections/{candidates.round}.arrow", stored.to_bytes(selection))
 
-    def train(self, selection: Selection) -> Fitted:
-        """Fit the model to the selection, from scratch or from the checkpoint before. Raises TrainingError."""
+    def train(self, selector: Selector, candidates: Candidates, selection: Selection) -> tuple[Fitted, Selection]:
+        """Fit the model to the selection, from scratch or from the checkpoint before. Raises TrainingError.
+
+        Returns what it was trained on, too: where that was chosen while training, it is not what was selected before.
+        """
         number, (parent, start) = self.round, self._start()
         if not len(selection):
             raise DataError(f"round {number}: nothing was selected, so there is nothing to train on")
@@ -246,18 +252,21 @@ class Stations:
         waited, loading = before - self._fired_at, fitted.seconds["load"]
         self._cost("load", loading, fitted.num_samples)
         self._cost("train", self.clock() - before - loading, fitted.num_samples)
+        if self._choice is not None and self._choice.chooses:
+            selection = self.selecting.trained_on(number, selection)
+            self._write_selected(selector, candidates, selection)
         self.log.append(
             "trained",
             round=number,
             parent=parent,
-            num_samples=fitted.num_samples,
+            num_samples=len(selection),
             num_steps=fitted.num_steps,
             loss=fitted.loss,
             device=fitted.device,
             peak_memory_bytes=fitted.peak_memory_bytes,
             first_step_s=waited + fitted.first_step_s,
         )
-        return fitted
+        return fitted, selection
 
     def _start(self) -> tuple[str | None, Any]:
         """The checkpoint that this round's training starts from, and its weights; None = from scratch or as pretrained."""
@@ -331,9 +340,6 @@ class Stations:
         self, window: Window, candidates: Candidates, selection: Selection, checkpoint: Checkpoint, scores: Any
     ) -> Round:
         """The round as the trigger hears of it; ``commit`` makes it durable."""
-        if self._choice is not None and self._choice.anew is not None:
-            selection = self.selecting.trained_on(checkpoint.round, selection)
-            self.log.write_file(f"selections/{checkpoint.round}.arrow", stored.to_bytes(selection))
         self._selected = selection
         times = self.samples.timestamps
         first, last = np.searchsorted(self.samples.keys, [window.start, window.end])

@@ -91,6 +91,24 @@ def test_what_is_trained_on_in_all_epochs_is_remembered_as_used(pipeline_file: W
         assert all_epochs < set(first.tolist())
 
 
+def test_what_was_drawn_out_of_batches_is_what_counts_as_used(pipeline_file: Write, stream: Workspace) -> None:
+    made = run(pipeline_file, {"uncertainty": {"budget": "10%", "at": "batch"}})
+    folder, used = stream.runs / made.id / "selections", set()
+    last = {event.round: event for event in RunLog.find(stream.runs, made.id).events("selected")}
+    for number in range(5):
+        drawn = [stored.read(folder / f"{number}-{epoch}.arrow").keys for epoch in (0, 1)]
+        trained = stored.read(folder / f"{number}.arrow").keys
+        assert trained.tolist() == np.union1d(*drawn).tolist()
+        assert len(trained) < 0.25 * 200 * (number + 1)
+        used |= set(trained.tolist())
+        assert last[number]["never_used"] == 200 * (number + 1) - len(used)
+        assert last[number]["num_selected"] == len(trained) == made.rounds["num_trained"][number]
+        for epoch in (0, 1):
+            keys, scores = stored.scores_of(stream.runs / made.id, number, epoch)
+            assert keys.tolist() == drawn[epoch].tolist()
+            assert ((scores >= -1) & (scores <= 0)).all()
+
+
 def test_holdout_models_are_stored_with_their_lineage(pipeline_file: Write, stream: Workspace) -> None:
     made = run(pipeline_file, {"rho-loss": {"budget": "25%", "holdout": "twin", "at": "batch"}})
     store = ModelStore(stream)

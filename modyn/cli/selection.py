@@ -1,6 +1,6 @@
 """``modyn selection show``: what a round of a run trained on, sample by sample."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -50,18 +50,20 @@ class _Chosen:
 
     selection: Selection
     scores: Float64s | None
+    epochs: Int64s | None
+    """In how many epochs each was trained on, ``[n]``; None if all were in all."""
     num_anew: int
     """How often the selection was made anew while the round trained."""
 
     @classmethod
     def read(cls, log: RunLog, number: int) -> "_Chosen":
-        folder = log.folder / "selections"
-        path = folder / f"{number}.arrow"
+        path = log.folder / "selections" / f"{number}.arrow"
         if not path.exists():
             raise NotFound(f"run {log.run_id} does not have the selection of round {number} any more: {path} is gone")
-        selection, found = stored.read(path), stored.scores_of(log.folder, number)
-        anew = len(list(folder.glob(f"{number}-*.arrow")))
-        return cls(selection, None if found is None else _aligned(selection.keys, *found), anew)
+        selection, later = stored.read(path), stored.made_while_training(log.folder, number)
+        scored = [s for epoch in (None, *later) if (s := stored.scores_of(log.folder, number, epoch)) is not None]
+        scores = _aligned(selection.keys, *stored.latest(scored)) if scored else None
+        return cls(selection, scores, _epochs_of(selection.keys, later), len(later) - (0 in later))
 
     def first(self, most: int) -> Int64s:
         """The rows to show: by score, else by weight, the highest first; else by key."""
@@ -69,6 +71,14 @@ class _Chosen:
         if by is None:
             return np.arange(min(most, len(self.selection)))
         return np.argsort(-np.nan_to_num(by.astype(np.float64), nan=-np.inf), kind="stable")[:most]
+
+
+def _epochs_of(keys: Int64s, later: Mapping[int, Selection]) -> Int64s | None:
+    """``[n]``: in how many epochs each key was drawn out of the batches; None if it was not so that the choice was made."""
+    if 0 not in later:
+        return None
+    drawn = np.sort(np.concatenate([part.keys for part in later.values()]))
+    return np.searchsorted(drawn, keys, side="right") - np.searchsorted(drawn, keys, side="left")
 
 
 def _aligned(keys: Int64s, scored: Int64s, scores: Array) -> Float64s:
@@ -103,13 +113,13 @@ def _said(log: RunLog, event: Event, chosen: _Chosen) -> Sequence[str]:
     share = event.fields.get("batch_share")
     if share is not None:
         lines.append(
-            f"Of these {share:.3g} of each large batch was trained on, chosen while training; "
-            "which samples those were is not kept."
+            f"{share:.3g} of each large batch was trained on, chosen while training: below is all that came up in any epoch, with "
+            "its last score."
         )
-    if chosen.num_anew:
+    elif chosen.num_anew:
         lines.append(
             f"Selected anew {_times(chosen.num_anew)} while it trained: below is all that it trained on, "
-            f"{len(chosen.selection):,} samples, with the scores of the first selection."
+            f"{len(chosen.selection):,} samples, each with its last score."
         )
     return lines
 
@@ -126,6 +136,8 @@ def _table(log: RunLog, chosen: _Chosen, rows: Int64s) -> Table:
         columns["score"] = ["" if np.isnan(score) else score_text(float(score)) for score in chosen.scores[rows]]
     if selection.weights is not None:
         columns["weight"] = [score_text(float(weight)) for weight in selection.weights[rows]]
+    if chosen.epochs is not None:
+        columns["epochs"] = [str(times) for times in chosen.epochs[rows]]
     table = Table(box=None, padding=(0, 2, 0, 0))
     columns |= _known_of(log, keys)
     for title in columns:

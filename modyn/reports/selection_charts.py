@@ -217,12 +217,12 @@ def _weight_axis(spreads: Sequence[Mapping[str, float]]) -> dict[str, Any]:
 
 
 def _within_batches(table: "pd.DataFrame") -> str:
-    """What to add to a caption where rounds chose within batches: the log has what the batches were drawn from."""
+    """What to add to a caption where rounds chose within batches."""
     found = sorted({float(share) for share in table["batch_share"] if not is_missing(share)})
     if not found:
         return ""
     shares = " or ".join(f"{share:.3g}" for share in found)
-    return f" Rounds that chose within batches trained on {shares} of each large batch; what is shown is what those were drawn from."
+    return f" Rounds that chose within batches trained on {shares} of each large batch; shown is all that came up in any epoch, each sample once."
 
 
 def _shares() -> dict[str, Any]:

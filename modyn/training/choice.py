@@ -26,6 +26,8 @@ Score = Callable[[Sequence[Name], Int64s], Signals]
 """Signals of keys, by the model as it is now."""
 Record = Callable[[int, Int64s, Array, Array | None], None]
 """``(epoch, keys, losses, right)``, in the order of training; ``right`` is None where there is no right or wrong."""
+KeepDrawn = Callable[[int, Selection, Float32s | None], None]
+"""``(epoch, chosen, scores)``: what was drawn out of an epoch's batches, keys ascending; scores NaN where a batch was not scored, None if none was."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +58,8 @@ class Choice:
 
     ``given`` holds what is known before of every sample of the selection. ``anew(epoch, score)`` gives the
     selection of the epochs from ``epoch`` on, every ``every_epochs``. ``record(epoch, keys, losses, right)`` is told each epoch's samples in
-    the order of training; ``right`` is None where there is no right or wrong.
+    the order of training; ``right`` is None where there is no right or wrong. ``drawn(epoch, chosen, scores)`` is told what each epoch's
+    batches gave.
     """
 
     in_batch: BatchRule | None = None
@@ -66,6 +69,12 @@ class Choice:
     precision: str | None = None
     """Of the passes that ``anew`` asks for; None = as in training."""
     record: Record | None = None
+    drawn: KeepDrawn | None = None
+
+    @property
+    def chooses(self) -> bool:
+        """Whether training goes on to other samples than those it was given: anew after some epochs, or some of each batch."""
+        return self.in_batch is not None or self.anew is not None
 
     def large_batch(self, batch_size: int) -> int:
         """Samples to load for a step that trains on ``batch_size``."""
@@ -83,9 +92,10 @@ class InBatch:
         given: Mapping[str, Known],
         seed: int,
         round: int,  # noqa: A002
+        drawn: "Drawn | None" = None,
     ) -> None:
         self.rule, self.scorer, self.seed, self.round = rule, scorer, seed, round
-        self._given = given
+        self._given, self._noted = given, drawn
 
     @classmethod
     def of(
@@ -99,6 +109,7 @@ class InBatch:
         given: Mapping[str, Known],
         seed: int,
         round: int,  # noqa: A002
+        drawn: "Drawn | None" = None,
     ) -> "InBatch":
         """The chooser of a round. Raises TrainingError if a signal of the rule can neither be computed nor is given."""
         names = [name for name in rule.scores if str(name) not in given]
@@ -108,16 +119,25 @@ class InBatch:
         scorer = None
         if names:
             scorer = Scorer(model, criterion, names, device=device, precision=rule.precision or precision)
-        return cls(rule, scorer=scorer, given=given, seed=seed, round=round)
+        return cls(rule, scorer=scorer, given=given, seed=seed, round=round, drawn=drawn)
 
     def __call__(self, batch: Batch) -> Batch:
         """The rows of ``batch`` to train on, with the rule's weights multiplied into their own."""
         size = max(1, round(self.rule.share * len(batch)))
         if size >= len(batch):
-            return batch
+            chosen, picked = batch, _Rows(None)
+        else:
+            picked = self._choose(batch, size)
+            assert picked.rows is not None
+            chosen = taken(batch, picked.rows, picked.weights)
+        if self._noted is not None:
+            self._noted.add(chosen.keys, picked)
+        return chosen
+
+    def _choose(self, batch: Batch, size: int) -> "_Rows":
         device = batch.labels.device if batch.labels is not None else torch.device("cpu")
         if batch.step % self.rule.score_every:
-            return taken(batch, self._draw(batch, len(batch))[:size].to(device), None)
+            return _Rows(self._draw(batch, len(batch))[:size].to(device))
         signals = self._signals(batch)
         if self.rule.form is None:
             return self._picked(batch, signals, size)
@@ -127,8 +147,10 @@ class InBatch:
                 f"the score ({', '.join(map(str, self.rule.scores))}) is not a finite number for every sample, so nothing can be chosen by it"
             )
         if self.rule.form == "top":
-            return taken(batch, score.topk(size, sorted=False).indices, None)
-        return self._drawn(batch, score, size)
+            scores, rows = score.topk(size, sorted=False)
+            return _Rows(rows, scores=scores)
+        rows, weights = self._sampled(batch, score, size)
+        return _Rows(rows, weights, score[rows])
 
     def _score(self, signals: Mapping[str, Value]) -> Tensor:
         parts = [(factor, _scalar(signals[str(name)])) for name, factor in self.rule.scores.items()]
@@ -145,16 +167,16 @@ class InBatch:
             found[name] = torch.from_numpy(known.of(batch.keys)).to(device)
         return found
 
-    def _picked(self, batch: Batch, signals: Mapping[str, Value], size: int) -> Batch:
+    def _picked(self, batch: Batch, signals: Mapping[str, Value], size: int) -> "_Rows":
         """By a picker that works on arrays: the signals of the batch are copied to the host, the samples are not."""
         labels = None if batch.labels is None else batch.labels.cpu().numpy()
         generator = random(self.seed, CHOOSE, self.round, batch.epoch, batch.step)
         rows, weights = self.rule.pick(to_arrays([signals]), size, generator, labels)
         device = batch.labels.device if batch.labels is not None else torch.device("cpu")
         chosen = torch.from_numpy(np.ascontiguousarray(rows)).to(device)
-        return taken(batch, chosen, None if weights is None else torch.from_numpy(weights).to(device))
+        return _Rows(chosen, None if weights is None else torch.from_numpy(weights).to(device))
 
-    def _drawn(self, batch: Batch, score: Tensor, size: int) -> Batch:
+    def _sampled(self, batch: Batch, score: Tensor, size: int) -> tuple[Tensor, Tensor]:
         """Importance sampling as ``importance-sampling`` does it: randomised systematic, chances exactly in proportion."""
         chances = _inclusion(score.double(), size, self.rule.uniform_share)
         order = self._draw(batch, len(batch)).to(score.device)
@@ -162,11 +184,62 @@ class InBatch:
         start = float(random(self.seed, CHOOSE, self.round, batch.epoch, batch.step, 1).random())
         marks = (torch.arange(size, device=score.device, dtype=torch.float64) + start) * (ends[-1] / size)
         rows = order[torch.searchsorted(ends, marks, right=True).clamp_max(len(batch) - 1)]
-        return taken(batch, rows, (size / (len(batch) * chances[rows])).float())
+        return rows, (size / (len(batch) * chances[rows])).float()
 
     def _draw(self, batch: Batch, number: int) -> Tensor:
         generator = torch.Generator().manual_seed(derived_seed(self.seed, CHOOSE, self.round, batch.epoch, batch.step))
         return torch.randperm(number, generator=generator)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of a batch (None = all), the rule's weights (None = all 1), and the scores they were chosen by (None = none)."""
+
+    rows: Tensor | None
+    weights: Tensor | None = None
+    scores: Tensor | None = None
+
+
+class Drawn:
+    """Notes what was drawn out of the batches; on the device until the epoch ends."""
+
+    def __init__(self, keep: KeepDrawn) -> None:
+        self._keep = keep
+        self._keys: list[Int64s] = []
+        self._weights: list[Tensor] = []
+        self._scores: list[Tensor] = []
+
+    def add(self, keys: Int64s, picked: _Rows) -> None:
+        """Note the rows that were chosen of a batch, whose keys are ``keys``."""
+        self._keys.append(keys)
+        self._weights.append(torch.ones(len(keys)) if picked.weights is None else picked.weights)
+        self._scores.append(torch.full((len(keys),), torch.nan) if picked.scores is None else picked.scores)
+
+    def end_epoch(self, epoch: int) -> None:
+        """Hand over what was noted since the last call."""
+        if self._keys:
+            keys, weights, scores = self._joined()
+            order = np.argsort(keys, kind="stable")
+            plain, unscored = bool((weights == 1).all()), bool(np.isnan(scores).all())
+            chosen = Selection(keys[order], None if plain else weights[order])
+            self._keep(epoch, chosen, None if unscored else scores[order])
+        self._keys, self._weights, self._scores = [], [], []
+
+    def _joined(self) -> tuple[Int64s, Float32s, Float32s]:
+        parts = ([tensor.float().cpu().numpy() for tensor in noted] for noted in (self._weights, self._scores))
+        weights, scores = (np.concatenate(part) for part in parts)
+        return np.concatenate(self._keys), weights, scores
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was noted of an unfinished epoch."""
+        return dict(zip(("keys", "weights", "scores"), self._joined(), strict=True)) if self._keys else {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from ``state_dict``."""
+        self._keys, self._weights, self._scores = [], [], []
+        if state:
+            self._keys = [state["keys"]]
+            self._weights, self._scores = ([torch.from_numpy(state[name])] for name in ("weights", "scores"))
 
 
 def _scalar(value: Value) -> Tensor:

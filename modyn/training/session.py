@@ -14,7 +14,7 @@ from modyn.errors import TrainingError
 from modyn.runlog import RunLog
 from modyn.training import state as states
 from modyn.training.blocks import Batch, Plan
-from modyn.training.choice import Choice, InBatch, Recorder, Score
+from modyn.training.choice import Choice, Drawn, InBatch, Recorder, Score
 from modyn.training.clock import Clock, bound_by
 from modyn.training.ema import MovingAverage
 from modyn.training.failures import explain
@@ -76,6 +76,7 @@ class Session:
             options, optimizers, num_steps=self.length.num_steps, num_epochs=self.length.num_epochs
         )
         self.recorder = None if choice.record is None else Recorder(choice.record, criterion)
+        self.drawn = None if choice.drawn is None else Drawn(choice.drawn)
         self.step = Step(
             options,
             model=model,
@@ -152,6 +153,7 @@ class Session:
             given=self.choice.given,
             seed=self.seed,
             round=self.round,
+            drawn=self.drawn,
         )
 
     def _plan(self) -> Plan:
@@ -286,6 +288,8 @@ class Session:
         self.train_s += now - self._epoch_began - seconds["wait"] - seconds["move"]
         if self.recorder is not None:
             self.recorder.end_epoch(self.epoch)
+        if self.drawn is not None:
+            self.drawn.end_epoch(self.epoch)
         held_out = self._look_at_held_out()
         if self.log is not None:
             self._log_epoch(now - self._epoch_began, num_samples, seconds, held_out)
@@ -373,6 +377,7 @@ class Session:
             "selected_at": self.selected_at,
             "selection": (self.selection.keys, self.selection.weights) if self.selected_at else None,
             "recorder": None if self.recorder is None else self.recorder.state_dict(),
+            "drawn": None if self.drawn is None else self.drawn.state_dict(),
             "loss": self.loss,
             "is_over": self.is_over,
             "load_s": self.load_s,
@@ -403,5 +408,7 @@ class Session:
         self._measure_length()
         if self.recorder is not None:
             self.recorder.load_state_dict(state["recorder"])
+        if self.drawn is not None:
+            self.drawn.load_state_dict(state.get("drawn") or {})
         self.loss, self.is_over = state["loss"], state["is_over"]
         self.load_s, self.train_s = state["load_s"], state["train_s"]

@@ -1,6 +1,7 @@
 """``modyn selection show``, as a user types it, on real runs."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,11 +68,23 @@ def test_a_choice_within_batches_and_one_made_anew_say_so(
 ) -> None:
     made = run(pipeline_file, {"loss": {"budget": "50%", "at": "batch"}})
     _, out, _ = modyn("selection", "show", made, 1)
-    assert "400 of 400 candidates" in out
-    assert "Of these 0.5 of each large batch was trained on, chosen while training" in out
+    folder = stream.runs / made / "selections"
+    drawn = [stored.read(folder / f"1-{epoch}.arrow").keys for epoch in (0, 1)]
+    both, either = np.intersect1d(*drawn), np.union1d(*drawn)
+    assert f"{len(either)} of 400 candidates" in out
+    assert "0.5 of each large batch was trained on, chosen while training" in out
+    _, out, _ = modyn("selection", "show", made, 1, "--most", 400)
+    rows = lines_of(out)
+    assert sorted(int(row[0]) for row in rows) == either.tolist()
+    assert {int(row[0]) for row in rows if row[2] == "2"} == set(both.tolist())
+    scores = [float(row[1]) for row in rows]
+    assert scores == sorted(scores, reverse=True)
     made = run(pipeline_file, {"loss": {"budget": "10%", "reselect_every": 1}})
     _, out, _ = modyn("selection", "show", made, 1)
     assert "Selected anew once while it trained" in out
+    assert all(re.fullmatch(r"\d+ +[\d.e-]+ +1970.*", line.strip()) for line in out.splitlines()[3:-1]), (
+        "all have scores"
+    )
 
 
 def test_deleted_samples_and_a_removed_dataset_are_told(modyn: Modyn, pipeline_file: Write, stream: Workspace) -> None:

@@ -11,7 +11,7 @@ from modyn.errors import TrainingError
 from modyn.policy import build
 from modyn.selectors import Selector
 from modyn.training.blocks import Batch
-from modyn.training.choice import Choice, InBatch, Known, Recorder
+from modyn.training.choice import Choice, Drawn, InBatch, Known, Recorder
 from modyn.training.losses import Criterion
 from modyn.training.options import Named
 from modyn.training.signals import Scorer
@@ -152,6 +152,30 @@ def test_a_large_batch_is_as_many_times_larger_as_the_share_is_smaller():
     choose = chooser({"loss": {"budget": "25%", "at": "batch"}}, net())
     assert len(choose(batch(256))) == 64
     assert len(choose(batch(2))) == 1
+
+
+def test_what_is_drawn_out_of_batches_is_handed_over_by_key_with_scores_and_weights():
+    model, noted = net(), []
+    drawn = Drawn(lambda *given: noted.append(given))
+    losses = Scorer(model, CRITERION, ["loss"], device=CPU)(batch().inputs, batch().labels)["loss"].numpy()
+    rule = build(Selector, {"loss": {"budget": "25%", "at": "batch", "score_every": 2}}).in_batch
+    choose = InBatch.of(
+        rule, model=model, criterion=CRITERION, device=CPU, precision="fp32", given={}, seed=0, round=0, drawn=drawn
+    )
+    first = choose(batch(step=0))
+    again = Drawn(lambda *given: noted.append(given))
+    again.load_state_dict(drawn.state_dict())
+    again.end_epoch(3)
+    epoch, chosen, scores = noted.pop()
+    assert epoch == 3
+    assert chosen.keys.tolist() == sorted(first.keys)
+    assert chosen.weights is None
+    assert np.allclose(scores, losses[chosen.keys // 2])
+    choose(batch(step=1))
+    drawn.end_epoch(4)
+    assert np.isnan(noted.pop()[2]).sum() == 10, "the second batch was not scored"
+    drawn.end_epoch(5)
+    assert not noted
 
 
 def test_the_recorder_hands_over_each_epoch_in_the_order_of_training():
