@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from modyn.errors import ConfigError, EvaluationError, did_you_mean
 from modyn.policy import name_of
-from modyn.selectors import worth
+from modyn.selectors import holdout, worth
 from modyn.types import Samples, Window
 from modyn.workspace import Workspace
 
@@ -45,8 +45,13 @@ def check(pipeline: "Pipeline", workspace: Workspace) -> Iterator[str]:
     yield f"trigger {name_of(type(pipeline.trigger))}, selector {name_of(type(pipeline.selector))}"
     selector, epochs = pipeline.selector.for_round(1), pipeline.training.epochs_of(1)
     check_selector(selector, trainer, trainer.labelled(samples)[:256])
-    if (told := worth.warning(selector, epochs=epochs, num_candidates=len(samples))) is not None:
-        yield f"warning: {told}"
+    size = pipeline.training.batch_size
+    for told in (
+        worth.warning(selector, epochs=epochs, num_candidates=len(samples)),
+        holdout.warning(selector.irreducible, num_candidates=len(samples), batch_size=size),
+    ):
+        if told is not None:
+            yield f"warning: {told}"
     if pipeline.evaluation is not None:
         yield from _check_evaluation(
             Evaluator(pipeline.evaluation, trainer.labelled(samples)), pipeline, trainer, samples

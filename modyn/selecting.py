@@ -22,12 +22,15 @@ from modyn.selectors.metadata import Metadata
 from modyn.selectors.scored import scalar_score
 from modyn.selectors.signals import needs_pass
 from modyn.training.choice import Choice, Known, Score
+from modyn.training.options import EarlyStopping
 from modyn.training.order import derived_seed
 from modyn.training.parsing import ParserSpec
 from modyn.training.trainer import Fitted, Trainer
 from modyn.types import Array, Candidates, Float32s, Int64s, Samples, Selection, Signal, Signals
 from modyn.workspace import Workspace
 
+MOST_HOLDOUT_EPOCHS = 30
+"""Of a model of the irreducible loss that is trained until its loss no longer falls."""
 Weights = Mapping[str, Any]
 Keep = Callable[[Fitted, str, Int64s], None]
 """Stores a holdout model: what was fitted, its name (``holdout-0``), and the keys it was trained on."""
@@ -171,7 +174,9 @@ class Selecting:
                 return np.asarray(table["loss"].to_numpy(), dtype=np.float32)
         holdout = selector.irreducible
         assert holdout is not None
-        options = {"epochs": holdout.epochs, "samples": None, "checkpoint": None, "early_stopping": None}
+        stopping = EarlyStopping() if holdout.epochs is None else None
+        epochs = holdout.epochs or MOST_HOLDOUT_EPOCHS
+        options = {"epochs": epochs, "samples": None, "checkpoint": None, "early_stopping": stopping}
 
         def fit(keys: Int64s, number: int) -> tuple[Trainer, Weights]:
             trainer = self._like(self.trainer, options, seed=derived_seed(self.seed, number + 1))

@@ -173,12 +173,12 @@ class Holdout:
     """What gives the irreducible loss: models trained on ``share`` of the samples that the others' losses are read from.
 
     ``simple``: one model, trained on the holdout, which is never trained on otherwise. ``twin``: two models, each trained on one half
-    and read on the other half.
+    and read on the other half. ``epochs`` None = until the loss on a held-out part of their samples no longer falls.
     """
 
     kind: str
     share: float
-    epochs: int
+    epochs: int | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,8 +57,8 @@ def test_rho_loss_and_small_loss_pick_fewer_noisy_samples_than_chance(tmp_path, 
         "random": {"uniform": {"budget": "25%"}},
         "loss": {"loss": {"budget": "25%"}},
         "small-loss": {"small-loss": {"budget": "25%"}},
-        "rho-loss": {"rho-loss": {"budget": "25%", "share": 0.4, "holdout_epochs": 6}},
-        "rho-loss twin": {"rho-loss": {"budget": "25%", "holdout": "twin", "holdout_epochs": 6}},
+        "rho-loss": {"rho-loss": {"budget": "25%"}},
+        "rho-loss twin": {"rho-loss": {"budget": "25%", "holdout": "twin"}},
     }.items():
         selecting = Selecting(build(Selector, document), trainer, folder=tmp_path / name, seed=1)
         shares[name] = noisy[selecting.select(candidates, weights)[0].keys].mean()

@@ -145,6 +145,11 @@ def test_check_warns_when_selecting_cannot_pay_off(pipeline_file: Write, stream:
         for line in costly
     )
     assert not any("warning" in line for line in lines({"loss": {"budget": "50%", "at": "batch"}}))
+    held = lines({"rho-loss": {"budget": "5%"}})
+    assert any(
+        "warning: rho-loss: a model of the irreducible loss would be trained on 200 of 1,000 samples" in line
+        for line in held
+    )
 
 
 SIGNALS = """

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from modyn.policy import Importable
 from modyn.selectors.holdout import part_of
@@ -29,8 +29,12 @@ class RhoLoss(_Scored):
     holdout: Literal["simple", "twin"] = Field(
         "simple", description="simple = a share is held out; twin = two halves, each read by the other's model"
     )
-    share: float = Field(0.1, gt=0, lt=1, description="simple: the share of the samples that is held out")
-    holdout_epochs: int = Field(1, ge=1, description="epochs that the models of the irreducible loss are trained for")
+    share: float = Field(0.2, gt=0, lt=1, description="simple: the share of the samples that is held out")
+    holdout_epochs: PositiveInt | None = Field(
+        None,
+        description="epochs that the models of the irreducible loss are trained for "
+        "(null = until the loss on a tenth of their samples, left out, no longer falls; at most 30)",
+    )
     per_class: bool = Field(
         False, description="share the budget fairly among the classes and pick within each, in parallel"
     )

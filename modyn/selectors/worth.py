@@ -11,6 +11,10 @@ from modyn.selectors.signals import needs_pass
 
 STEP = 3.0
 """A training step on a sample, in forward passes."""
+BF16 = 0.5
+"""A pass in bf16; a proxy's pass may cost next to nothing."""
+LEAST_EPOCHS = 3
+"""Of a holdout model that is trained until its loss no longer falls."""
 
 
 @dataclass(frozen=True)
@@ -33,18 +37,25 @@ class Worth:
 
 
 def worth(selector: Selector, *, epochs: int, num_candidates: int) -> Worth:
-    """What a round costs with the selector, for each of ``num_candidates``."""
-    share = selector.size(num_candidates) / max(1, num_candidates)
-    return Worth(STEP * epochs, STEP * epochs * share, _scoring(selector, epochs) + _holdout(selector))
+    """What a round costs with the selector, for each of ``num_candidates``; where that is not known, the least that it can cost."""
+    holdout = selector.irreducible
+    trainable = 1 - holdout.share if holdout is not None and holdout.kind == "simple" else 1.0
+    share = (
+        selector.size(num_candidates)
+        / max(1, num_candidates)
+        * (trainable if isinstance(selector.budget, float) else 1)
+    )
+    return Worth(STEP * epochs, STEP * epochs * share, _scoring(selector, epochs, trainable) + _holdout(selector))
 
 
-def _scoring(selector: Selector, epochs: int) -> float:
-    if not any(needs_pass(name) for name in selector.needs):
+def _scoring(selector: Selector, epochs: int, trainable: float) -> float:
+    if getattr(selector, "proxy", None) is not None or not any(needs_pass(name) for name in selector.needs):
         return 0.0
     rule, every = selector.in_batch, selector.every_epochs
+    once = BF16 if getattr(selector, "precision", None) == "bf16" else 1.0
     if rule is not None:
-        return epochs / rule.score_every
-    return float(-(-epochs // every)) if every else 1.0
+        return once * trainable * epochs / rule.score_every
+    return once * float(-(-epochs // every)) if every else once
 
 
 def _holdout(selector: Selector) -> float:
@@ -52,7 +63,7 @@ def _holdout(selector: Selector) -> float:
     if holdout is None:
         return 0.0
     trained, read = (1.0, 1.0) if holdout.kind == "twin" else (holdout.share, 1 - holdout.share)
-    return STEP * holdout.epochs * trained + read
+    return STEP * (holdout.epochs or LEAST_EPOCHS) * trained + read
 
 
 def warning(selector: Selector, *, epochs: int, num_candidates: int) -> str | None:
