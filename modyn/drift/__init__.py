@@ -28,6 +28,14 @@ class Distance(NamedTuple):
     per_column: Array | None = None
 
 
+class SquaredDistances(NamedTuple):
+    """Between the rows of two windows: ``reference[n, n]``, ``between[m, n]`` and ``current[m, m]``, 0 between a row and itself."""
+
+    reference: Array
+    between: Array
+    current: Array
+
+
 UNDEFINED = Distance(float("nan"))
 """What a metric answers where there is nothing to compare."""
 
@@ -57,6 +65,15 @@ class DriftMetric(Policy):
 
     def measure(self, reference: Array, current: Array, *, seed: int) -> Distance:
         """The distance between two windows that are not empty; what a metric defines."""
+        raise NotImplementedError
+
+    @property
+    def needs_rows(self) -> bool:
+        """Whether it looks at the rows themselves, not only at the distances between them."""
+        return True
+
+    def of_distances(self, squared: SquaredDistances, *, seed: int) -> Distance:
+        """The same as ``distance``, up to rounding, from the distances between the rows; for metrics that need no more."""
         raise NotImplementedError
 
 

@@ -71,50 +71,85 @@ def median_distance(reference: Array, current: Array, *, rows: int = 200) -> flo
     Where most rows are equal and the median is 0, the mean distance of those that differ; 1 if all rows are equal. Of 200 rows it is within about
     3 % of that of all rows.
     """
-    pooled = np.concatenate([_thinned(reference, rows // 2), _thinned(current, rows // 2)])
+    pooled = np.concatenate([window[thinned(len(window), rows // 2)] for window in (reference, current)])
     squares = (pooled * pooled).sum(axis=1)
     with one_blas_thread():
         squared = pooled @ (pooled.T * -2)
     squared += squares
     squared += squares[:, None]
-    pairs = squared.ravel()[_pairs(len(pooled))]
+    pairs = squared.ravel()[lower(len(pooled))]
+    return middle_distance(pairs, least=(1e-6 if pooled.dtype == np.float32 else 1e-14) * float(squares.max()))
+
+
+def middle_distance(pairs: Array, *, least: float = 0.0) -> float:
+    """The median of distances given by their squares, those at most ``least`` taken for 0, with the exceptions of ``median_distance``."""
     if not len(pairs):
         return 1.0
-    least = (1e-6 if pooled.dtype == np.float32 else 1e-14) * float(squares.max())
-    middle = (len(pairs) - 1) // 2, len(pairs) // 2
-    median = float(np.partition(pairs, middle)[list(middle)].mean())
+    median = _median(pairs)
     if median > least:
         return float(np.sqrt(median))
     different = pairs[pairs > least]
     return float(np.sqrt(different).mean()) if len(different) else 1.0
 
 
+def _median(squares: Array) -> float:
+    """The median; of many float32 by counting them by their leading bits first, which no branch depends on."""
+    middle = (len(squares) - 1) // 2, len(squares) // 2
+    below = 0
+    if squares.dtype == np.float32 and len(squares) > 2048:
+        leading = np.maximum(squares, 0).view(np.uint32) >> np.uint32(18)
+        up_to = np.bincount(leading).cumsum()
+        first, last = np.searchsorted(up_to, middle, side="right").tolist()
+        squares = squares[leading == first] if first == last else squares[(leading >= first) & (leading <= last)]
+        below = int(up_to[first - 1]) if first else 0
+    wanted = [middle[0] - below, middle[1] - below]
+    return float(np.partition(squares, wanted)[wanted].mean())
+
+
 @lru_cache(maxsize=4)
-def _pairs(num_rows: int) -> Int64s:
+def lower(num_rows: int) -> Int64s:
     """Where the pairs of two different rows lie in a matrix of all pairs, row by row."""
     return np.asarray(np.flatnonzero(np.tri(num_rows, k=-1, dtype=bool)), dtype=np.int64)
 
 
-def _thinned(rows: Array, most: int) -> Array:
-    return np.asarray(rows[np.linspace(0, len(rows) - 1, min(len(rows), most)).astype(int)])
+@lru_cache(maxsize=4)
+def thinned(count: int, most: int) -> Int64s:
+    """Where at most so many evenly spaced of ``count`` rows are."""
+    return np.linspace(0, count - 1, min(count, most)).astype(np.int64)
+
+
+class Tiles(NamedTuple):
+    """Scaled squared distances of ``shape`` pairs: ``fill(rows, columns, out)`` puts a part of them into ``out``."""
+
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    fill: Callable[[slice, slice, Array], object]
 
 
 def sums(reference: Array, current: Array, kernel: Kernel) -> Sums:
     """The kernel's sums over all pairs of ``reference[n, d]`` and ``current[m, d]``."""
     rows = [_extended(window, kernel.scale) for window in (reference, current)]
+    return totals(_products(*rows[0]), _products(rows[0][0], rows[1][1]), _products(*rows[1]), kernel)
+
+
+def totals(reference: Tiles, between: Tiles, current: Tiles, kernel: Kernel) -> Sums:
+    """The kernel's sums over all pairs of different rows, of tiles within the reference, between both, and within the current."""
     with one_blas_thread():
-        within = [_total(*pair, kernel, symmetric=True) for pair in rows]
-        between = _total(rows[0][0], rows[1][1], kernel, symmetric=False)
-    return Sums(np.array(within[0]), np.array(between), np.array(within[1]))
+        within = [np.array(_total(tiles, kernel, symmetric=True)) for tiles in (reference, current)]
+        return Sums(within[0], np.array(_total(between, kernel, symmetric=False)), within[1])
 
 
 def permuted_sums(reference: Array, current: Array, kernel: Kernel, members: Array) -> Sums:
-    """The kernel's sums for each division of the pooled rows: ``members[n + m, p]`` is 1 where a row counts as the reference's.
+    """The kernel's sums for each division of the pooled rows: ``members[n + m, p]`` is 1 where a row counts as the reference's."""
+    return divided(_products(*_extended(np.concatenate([reference, current]), kernel.scale)), kernel, members)
+
+
+def divided(pooled: Tiles, kernel: Kernel, members: Array) -> Sums:
+    """The kernel's sums for each division of the pooled rows, of tiles of all their pairs.
 
     One pass over the tiles serves all p divisions: it costs p / d of the pass that makes the tiles.
     """
-    left, right = _extended(np.concatenate([reference, current]), kernel.scale)
-    weights = np.column_stack([members, np.ones(len(members))]).astype(left.dtype)
+    weights = np.column_stack([members, np.ones(len(members))]).astype(pooled.dtype)
 
     def parts(place: Place, tile: Array) -> tuple[Array, Array, float]:
         rows, columns = place
@@ -126,7 +161,7 @@ def permuted_sums(reference: Array, current: Array, kernel: Kernel, members: Arr
             margins += members[columns].T @ tile.sum(axis=0, dtype=np.float64)
         return inside, margins, twice * float(products[:, -1].sum())
 
-    found = _over_tiles(left, right, kernel, parts, symmetric=True)
+    found = _over_tiles(pooled, kernel, parts, symmetric=True)
     inside, margins, total = (sum(part[n] for part in found) for n in range(3))
     return Sums(np.asarray(inside), np.asarray(margins - inside), np.asarray(total - 2 * margins + inside))
 
@@ -140,13 +175,20 @@ def _extended(rows: Array, scale: float) -> tuple[Array, Array]:
     return left, np.concatenate([rows, ones, squares], axis=1)
 
 
-def _total(left: Array, right: Array, kernel: Kernel, *, symmetric: bool) -> float:
+def _products(left: Array, right: Array) -> Tiles:
+    def fill(rows: slice, columns: slice, out: Array) -> None:
+        np.matmul(left[rows], right[columns].T, out=out)
+
+    return Tiles((len(left), len(right)), left.dtype, fill)
+
+
+def _total(tiles: Tiles, kernel: Kernel, *, symmetric: bool) -> float:
     """The sum over all pairs; ``symmetric`` says that both are the same rows, whose pairs with themselves are left out."""
 
     def part(place: Place, tile: Array) -> float:
         return float(tile.sum()) * (2 if symmetric and place[0] != place[1] else 1)
 
-    return sum(_over_tiles(left, right, kernel, part, symmetric=symmetric))
+    return sum(_over_tiles(tiles, kernel, part, symmetric=symmetric))
 
 
 Place = tuple[slice, slice]
@@ -154,34 +196,40 @@ Place = tuple[slice, slice]
 R = TypeVar("R")
 
 
-def _over_tiles(
-    left: Array, right: Array, kernel: Kernel, function: Callable[[Place, Array], R], *, symmetric: bool
-) -> list[R]:
+def _over_tiles(tiles: Tiles, kernel: Kernel, function: Callable[[Place, Array], R], *, symmetric: bool) -> list[R]:
     """The function of each tile, in order; of a symmetric matrix the tiles on and above the diagonal, which is set to 0.
 
     Threads take whole tiles and BLAS runs in one thread: on a busy machine it is up to 10 times as fast as BLAS threads that wait for each other.
     """
-    own = threading.local()
 
     def work(place: Place) -> R:
         rows, columns = place
-        if not hasattr(own, "space"):
-            own.space = np.empty(TILE * TILE, left.dtype)
         shape = (rows.stop - rows.start, columns.stop - columns.start)
-        tile = own.space[: shape[0] * shape[1]].reshape(shape)
-        np.matmul(left[rows], right[columns].T, out=tile)
+        tile = _space(tiles.dtype)[: shape[0] * shape[1]].reshape(shape)
+        tiles.fill(rows, columns, tile)
         kernel.finish(tile)
         if symmetric and rows == columns:
             np.fill_diagonal(tile, 0)
         return function(place, tile)
 
-    places = _places(len(left), len(right), symmetric=symmetric)
-    threads = min(len(os.sched_getaffinity(0)), len(places) // 4)
+    places = _places(*tiles.shape, symmetric=symmetric)
+    threads = min(len(os.sched_getaffinity(0)), len(places) // 4) if len(places) >= 8 else 1
     with one_blas_thread():
         if threads < 2:
             return [work(place) for place in places]
         with ThreadPoolExecutor(threads) as pool:
             return list(pool.map(work, places))
+
+
+_spaces = threading.local()
+
+
+def _space(dtype: np.dtype[Any]) -> Array:
+    """Memory for a tile, this thread's own and used again: fresh memory of this size costs as much as the tile's arithmetic."""
+    if dtype.char not in _spaces.__dict__:
+        _spaces.__dict__[dtype.char] = np.empty(TILE * TILE, dtype)
+    space: Array = _spaces.__dict__[dtype.char]
+    return space
 
 
 def _places(num_rows: int, num_columns: int, *, symmetric: bool) -> list[Place]:

@@ -5,7 +5,8 @@ from typing import Literal
 import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from modyn.drift import Distance, DriftMetric, memberships, permutation_p_value
+from modyn.drift import Distance, DriftMetric, SquaredDistances, memberships, permutation_p_value
+from modyn.drift.kept import median_of, permuted_sums_of, sums_of
 from modyn.drift.kernels import Sums, median_distance, one_blas_thread, permuted_sums, prepared, rbf, sums
 from modyn.types import Array
 
@@ -31,6 +32,21 @@ class Mmd(DriftMetric):
     @property
     def gives_p_value(self) -> bool:
         return self.form == "linear" or self.permutations > 0
+
+    @property
+    def needs_rows(self) -> bool:
+        return self.pca is not None or self.form in ("linear", "fourier")
+
+    def of_distances(self, squared: SquaredDistances, *, seed: int) -> Distance:
+        m, n = squared.between.shape
+        # The distances are exact enough that none is below 0, so the kernel need not be kept from exceeding 1.
+        kernel = rbf(self.bandwidth or median_of(squared))._replace(finish=lambda tile: np.exp(tile, out=tile))
+        if self.permutations:
+            members = memberships(n, m, permutations=self.permutations, seed=seed)
+            values = _estimates(permuted_sums_of(squared, kernel, members), n, m, self.form)
+        else:
+            values = _estimates(sums_of(squared, kernel), n, m, self.form)
+        return Distance(float(values[0]), permutation_p_value(values))
 
     def measure(self, reference: Array, current: Array, *, seed: int) -> Distance:
         with one_blas_thread():

@@ -138,15 +138,17 @@ class _Bounds(Trigger):
     def ahead(self, batch: Samples) -> int:
         if not len(batch):
             return 0
+        elapsed, reached = self.elapsed, len(batch)
+        if self.samples is not None and self._count < self.samples:
+            reached = min(reached, self.samples - self._count - 1)
+        open_bounds = [bound for bound in (self.least, self.most) if bound is not None and elapsed < bound]
+        if not open_bounds:
+            return reached
         first = int(batch.timestamps[0])
         start = max(first, self._now) if self._now is not None else first
         since = start if self._since is None else self._since
         times = np.maximum(np.maximum.accumulate(batch.timestamps), start)
-        reached = [len(batch)]
-        if self.samples is not None and self._count < self.samples:
-            reached.append(self.samples - self._count - 1)
-        open_bounds = [bound for bound in (self.least, self.most) if bound is not None and self.elapsed < bound]
-        return min(*reached, *(int(np.searchsorted(times, since + bound)) for bound in open_bounds), len(batch))
+        return min(reached, *(int(np.searchsorted(times, since + bound)) for bound in open_bounds))
 
     def update(self, batch: Samples) -> Iterator[int]:
         start = 0

@@ -7,11 +7,13 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, PrivateAttr, model_validator
 
-from modyn.drift import Distance, DriftMetric
+from modyn.drift import Distance, DriftMetric, SquaredDistances
+from modyn.drift.kept import KeptPairs, Keyed
 from modyn.drift.mmd import Mmd
 from modyn.drift.windows import DriftWindow, TwoWindows
 from modyn.drift.windows.amount import Amount
 from modyn.drift.windows.packing import pack, unpack
+from modyn.drift.windows.time import Time
 from modyn.policy import Options, name_of
 from modyn.triggers import Trigger
 from modyn.triggers.criteria import Criterion, Evidence, Verdict
@@ -100,6 +102,8 @@ class Drift(Trigger):
     _windows: TwoWindows = PrivateAttr()
     _beat: Every = PrivateAttr()
     _kept: KeptFeatures = PrivateAttr()
+    _pairs: KeptPairs = PrivateAttr(default_factory=KeptPairs)
+    _pairs_of: str | None = PrivateAttr(default=None)
     _history: dict[str, list[float]] = PrivateAttr(default_factory=dict)
     _checks: int = PrivateAttr(default=0)
     _asked: bool = PrivateAttr(default=False)
@@ -145,17 +149,42 @@ class Drift(Trigger):
         return self._compare(reference, current)
 
     def _compare(self, reference: Int64s, current: Int64s) -> bool:
-        left, right = self._kept.rows(bound_features(self._features), reference, current)
+        features = bound_features(self._features)
+        left, right = self._kept.rows(features, reference, current)
+        squared = self._squared(features.checkpoint, Keyed(reference, left), Keyed(current, right))
         judged: dict[str, tuple[Distance, Verdict]] = {}
         for name, pair in self.metrics.items():
-            distance = pair.metric.distance(left, right, seed=self.seed + self._checks)
+            seed = self.seed + self._checks
+            if squared is None or pair.metric.needs_rows:
+                distance = pair.metric.distance(left, right, seed=seed)
+            else:
+                distance = pair.metric.of_distances(squared, seed=seed)
             past = np.array(self._history[name], dtype=np.float64)
             evidence = Evidence(value=distance.value, history=past, p_value=distance.p_value)
             judged[name] = distance, pair.criterion.judge(evidence)
             self._remember(name, distance.value)
         fires = self._decided([verdict.fires for _, verdict in judged.values()])
-        moved = moved_most(left, right, names=tuple(map(str, self.features)))
+        moved = moved_most(left, right, names=self._kept.names)
         return self._noted(fires, judged=judged, sizes=(len(left), len(right)), moved=moved)
+
+    def _squared(self, checkpoint: str | None, reference: Keyed, current: Keyed) -> SquaredDistances | None:
+        """The distances between the windows' rows, where a metric looks at no more and they are worth keeping."""
+        if not self._slides or all(pair.metric.needs_rows for pair in self.metrics.values()):
+            return None
+        if self._kept.needs_checkpoint and checkpoint != self._pairs_of:
+            self._pairs.forget()
+        self._pairs_of = checkpoint
+        return self._pairs.between(reference, current)
+
+    @property
+    def _slides(self) -> bool:
+        """Whether the current window keeps samples from one check to the next, so that distances between them are met again."""
+        bounds, rhythm = self.window, self.check_every
+        if isinstance(bounds, Amount) and rhythm.samples is not None:
+            return rhythm.samples < bounds.current
+        if isinstance(bounds, Time) and rhythm.interval is not None:
+            return rhythm.interval < bounds.current
+        return True
 
     def _remember(self, name: str, value: float) -> None:
         memory = self.metrics[name].criterion.memory
@@ -220,6 +249,7 @@ class Drift(Trigger):
 
     def inform(self, round: Round) -> None:  # noqa: A002
         self._windows.turn()
+        self._pairs.forget()
         if self._checks < self.warmup.checks:
             self.warmup.trigger.inform(round)
             self._gathered.append(self._windows.sample(self.sample_size)[0])

@@ -91,6 +91,8 @@ class KeptFeatures:
         self._checkpoint: str | None = None
         self._keys: Int64s = np.empty(0, np.int64)
         self._rows: Array = np.empty((0, 0), np.float32)
+        self.names: list[str | int] = []
+        """What each column of the rows is called, once some were computed: its number in raw features and embeddings that stand alone."""
 
     @property
     def needs_checkpoint(self) -> bool:
@@ -123,7 +125,26 @@ class KeptFeatures:
 
     def _compute(self, features: Features, keys: Int64s) -> Array:
         columns = [kind.compute(features, keys) for kind in self.kinds]
+        if len(keys):
+            self.names = _names(self.kinds, [part.shape[1] for part in columns])
         return columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
+
+
+def _names(kinds: tuple[Kind, ...], widths: list[int]) -> list[str | int]:
+    """Names of columns that stand side by side.
+
+    >>> _names((Kind("column:wind"), Kind("embedding")), [1, 2])
+    ['wind', 'embedding[0]', 'embedding[1]']
+    >>> _names((Kind("embedding"),), [2])
+    [0, 1]
+    """
+    if len(kinds) == 1 and (kinds[0].name in ("raw", "embedding") or kinds[0].function is not None):
+        return list(range(widths[0]))
+    names: list[str | int] = []
+    for kind, width in zip(kinds, widths, strict=True):
+        name = kind.name.removeprefix("column:")
+        names += [name] if width == 1 else [f"{name}[{number}]" for number in range(width)]
+    return names
 
 
 def bound_features(features: Features | None) -> Features:

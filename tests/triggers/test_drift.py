@@ -12,6 +12,7 @@ from modyn.drift.windows.time import Time
 from modyn.errors import ConfigError
 from modyn.policy import build
 from modyn.triggers import Trigger
+from modyn.triggers.explain import in_words
 from modyn.triggers.features import KeptFeatures, Kind
 from modyn.triggers.memory_features import MemoryFeatures
 from modyn.types import Samples
@@ -263,3 +264,16 @@ def test_a_trigger_without_features_says_so() -> None:
     trigger.inform(round_at(100, 0))
     with pytest.raises(ConfigError, match="bind it"):
         list(trigger.update(stream(300)[100:]))
+
+
+def test_what_moved_is_called_by_the_names_of_the_datasets_columns() -> None:
+    n = 400
+    wind = np.where(np.arange(n) < 200, 0.0, 9.0)
+    features = MemoryFeatures(np.zeros(n), columns={"wind": wind, "rain": np.zeros(n), "pixels": np.zeros((n, 2))})
+    kinds = ["column:rain", "column:wind", "column:pixels"]
+    loop = Loop(_drift(features=kinds), features).run([stream(n)])
+    moved = [column for note in loop.notes for column in note["moved"]]
+    assert {column["column"] for column in moved} == {"wind"}
+    assert any("moved most: column wind" in in_words(note) for note in loop.notes)
+    pixels = Loop(_drift(features="column:pixels"), features).run([stream(n)])
+    assert pixels.trigger._kept.names == ["pixels[0]", "pixels[1]"]

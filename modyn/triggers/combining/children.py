@@ -36,15 +36,17 @@ class Children:
         start = 0
         while start < len(batch) or not start:
             rest = batch[start:]
-            piece = rest[: max(self.ahead(rest), 0) + 1]
-            for position, votes in self._in_piece(piece):
+            aheads = [child.ahead(rest) for child in self.triggers]
+            piece = rest[: max(min(aheads), 0) + 1]
+            for position, votes in self._in_piece(piece, [n for n, ahead in enumerate(aheads) if ahead < 0]):
                 yield start + position, votes
             if not len(piece):
                 return
             start += len(piece)
 
-    def _in_piece(self, piece: Samples) -> Iterator[tuple[int, list[bool]]]:
-        started = self._before(piece)
+    def _in_piece(self, piece: Samples, early: Sequence[int]) -> Iterator[tuple[int, list[bool]]]:
+        """The events of a piece; only the children numbered in ``early`` may fire before its first sample."""
+        started = self._before(piece, early) if len(piece) else {}
         if started:
             self._collect()
             yield -1, [number in started for number in range(len(self.triggers))]
@@ -57,12 +59,11 @@ class Children:
             for _ in firings:
                 pass
 
-    def _before(self, piece: Samples) -> dict[int, Iterator[int]]:
+    def _before(self, piece: Samples, early: Sequence[int]) -> dict[int, Iterator[int]]:
         """The children that fire before the piece's first sample, each waiting there. One that runs past it is set back."""
         waiting: dict[int, Iterator[int]] = {}
-        for number, child in enumerate(self.triggers):
-            if not len(piece) or child.ahead(piece) >= 0:
-                continue
+        for number in early:
+            child = self.triggers[number]
             state = copy.deepcopy(child.state_dict())
             firings = child.update(piece)
             if next(firings, None) == -1:

@@ -1,0 +1,177 @@
+"""Squared distances between the rows of two windows, kept from one check to the next: only those of new rows are computed.
+
+A check then costs (new rows) x (rows of both windows) x columns for the distances, and a pass over what is kept for a kernel of them.
+Distances are computed in float64 about the reference's mean and kept in float32, so that they do not depend on which check they were
+computed at: a trigger that goes on from a state finds the same numbers as one that was never interrupted.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from modyn.drift import SquaredDistances
+from modyn.drift.kernels import Kernel, Sums, Tiles, divided, lower, middle_distance, one_blas_thread, thinned, totals
+from modyn.types import Array, Float64s, Int64s
+
+MOST_ROWS = 4096
+"""Rows of both windows together, beyond which nothing is kept: the distances of so many take about 70 MB."""
+_AT_ONCE = 512
+
+
+class Keyed(NamedTuple):
+    """The rows ``[n, d]`` of a window and their keys ``[n]``, each once."""
+
+    keys: Int64s
+    rows: Array
+
+
+class KeptPairs:
+    """The squared distances between two windows that slide; ``forget`` when a key's row changes.
+
+    What ``between`` gives holds until it is asked again.
+    """
+
+    def __init__(self) -> None:
+        self._reference: _Reference | None = None
+        self._keys: Int64s = np.empty(0, np.int64)
+        self._slots: Int64s = np.empty(0, np.int64)
+        self._order: Int64s = np.empty(0, np.int64)
+
+    def forget(self) -> None:
+        """Keep nothing."""
+        self._reference = None
+
+    def between(self, reference: Keyed, current: Keyed) -> SquaredDistances | None:
+        """The distances of the windows' rows, in their order; None if there are too many, or a value is not finite."""
+        if len(reference.keys) + len(current.keys) > MOST_ROWS:
+            self._reference = None
+            return None
+        if self._reference is None or not np.array_equal(self._reference.keys, reference.keys):
+            self._reference = _Reference(reference)
+            self._reserve(self._reference, len(current.keys))
+        if not self._reference.is_finite or not self._add(self._reference, current):
+            return None
+        return SquaredDistances(self._reference.within, *self._in_order())
+
+    def _in_order(self) -> tuple[Array, Array]:
+        """The distances from the current rows and between them, in the windows' order; in memory that is used again at the next check."""
+        count = len(self._order)
+        between, half, within = (space[:count] for space in self._spaces)
+        np.take(self._between, self._order, axis=0, out=between, mode="clip")
+        np.take(self._within, self._order, axis=0, out=half, mode="clip")
+        within = within.reshape(-1)[: count * count].reshape(count, count)
+        np.take(half, self._order, axis=1, out=within, mode="clip")
+        return between, within
+
+    def _reserve(self, reference: "_Reference", room: int) -> None:
+        """Room for so many rows of the current window and a few more, all empty, behind those of the reference."""
+        room += room // 4 + 1
+        num_reference = len(reference.keys)
+        self._keys = self._slots = np.empty(0, np.int64)
+        self._rows = np.concatenate([reference.rows, np.zeros((room, reference.rows.shape[1]))])
+        self._squares = np.concatenate([reference.squares, np.zeros(room)])
+        self._between = np.zeros((room, num_reference), np.float32)
+        self._within = np.zeros((room, room), np.float32)
+        self._spaces = np.empty_like(self._between), np.empty_like(self._within), np.empty_like(self._within)
+
+    def _add(self, reference: "_Reference", current: Keyed) -> bool:
+        """Find the current rows among those kept, and compute the distances of the others; False if one is not finite."""
+        if len(current.keys) > len(self._within):
+            self._reserve(reference, len(current.keys))
+        slots, known = self._find(current.keys)
+        new = np.flatnonzero(~known)
+        if len(new):
+            rows = current.rows[new] - reference.mean
+            squares: Float64s = np.einsum("ij,ij->i", rows, rows)
+            if not np.isfinite(squares).all():
+                return False
+            free = np.ones(len(self._within), dtype=bool)
+            free[slots[known]] = False
+            slots[new] = np.flatnonzero(free)[: len(new)]
+            for start in range(0, len(new), _AT_ONCE):
+                part = slice(start, start + _AT_ONCE)
+                self._put(slots[new[part]], rows[part], squares[part], num_reference=len(reference.keys))
+        order = np.argsort(current.keys, kind="stable")
+        self._keys, self._slots = current.keys[order], slots[order]
+        self._order = slots
+        return True
+
+    def _find(self, keys: Int64s) -> tuple[Int64s, Array]:
+        """The slots of the keys, and which of them have one."""
+        slots = np.empty(len(keys), np.int64)
+        if not len(self._keys):
+            return slots, np.zeros(len(keys), dtype=bool)
+        places = np.searchsorted(self._keys, keys)
+        known = self._keys.take(places, mode="clip") == keys
+        slots[known] = self._slots[places[known]]
+        return slots, known
+
+    def _put(self, slots: Int64s, rows: Float64s, squares: Float64s, *, num_reference: int) -> None:
+        """Put rows into slots, with their distances from the reference's rows and from those in all slots."""
+        self._rows[num_reference + slots], self._squares[num_reference + slots] = rows, squares
+        found = _squared(rows, squares, self._rows, self._squares)
+        found[np.arange(len(slots)), num_reference + slots] = 0
+        self._between[slots] = found[:, :num_reference]
+        self._within[slots] = found[:, num_reference:]
+        self._within[:, slots] = found[:, num_reference:].T
+
+
+class _Reference:
+    """The reference window's rows about their mean, and the distances within it."""
+
+    def __init__(self, window: Keyed) -> None:
+        self.keys = window.keys
+        rows = window.rows.astype(np.float64)
+        self.mean: Float64s = rows.mean(axis=0) if len(rows) else np.zeros(rows.shape[1])
+        self.rows = rows - self.mean
+        self.squares: Float64s = np.einsum("ij,ij->i", self.rows, self.rows)
+        self.is_finite = bool(np.isfinite(self.squares).all())
+        self.within: Array = np.empty((len(rows), len(rows)), np.float32)
+        for start in range(0, len(rows) if self.is_finite else 0, _AT_ONCE):
+            part = slice(start, start + _AT_ONCE)
+            self.within[part] = _squared(self.rows[part], self.squares[part], self.rows, self.squares)
+        np.fill_diagonal(self.within, 0)
+
+
+def _squared(left: Float64s, left_squares: Float64s, right: Float64s, right_squares: Float64s) -> Array:
+    """``[n, m]`` squared distances in float32, 0 where they are lost in the rounding of the squared norms."""
+    with one_blas_thread():
+        found = left @ right.T
+    found *= -2
+    found += right_squares
+    found += left_squares[:, None]
+    least = 8 * float(np.finfo(np.float64).eps) * float(max(left_squares.max(initial=0), right_squares.max(initial=0)))
+    found[found <= least] = 0
+    return found.astype(np.float32)
+
+
+def sums_of(squared: SquaredDistances, kernel: Kernel) -> Sums:
+    """The kernel's sums over all pairs of different rows, as ``kernels.sums`` gives them."""
+    reference, between, current = (_scaled(block, kernel) for block in squared)
+    return totals(reference, between, current, kernel)
+
+
+def permuted_sums_of(squared: SquaredDistances, kernel: Kernel, members: Array) -> Sums:
+    """The kernel's sums for each division of the pooled rows, as ``kernels.permuted_sums`` gives them."""
+    pooled = np.block([[squared.reference, squared.between.T], [squared.between, squared.current]])
+    return divided(_scaled(pooled, kernel), kernel, members)
+
+
+def _scaled(block: Array, kernel: Kernel) -> Tiles:
+    factor = block.dtype.type(kernel.scale)
+
+    def fill(rows: slice, columns: slice, out: Array) -> None:
+        np.multiply(block[rows, columns], factor, out=out)
+
+    return Tiles((len(block), block.shape[1]), block.dtype, fill)
+
+
+def median_of(squared: SquaredDistances, *, rows: int = 200) -> float:
+    """The median distance, as ``kernels.median_distance`` gives it."""
+    some, others = (thinned(len(block), rows // 2) for block in (squared.reference, squared.current))
+    parts = [
+        squared.reference.take(some, axis=0).take(some, axis=1).ravel()[lower(len(some))],
+        squared.current.take(others, axis=0).take(others, axis=1).ravel()[lower(len(others))],
+        squared.between.take(others, axis=0).take(some, axis=1).ravel(),
+    ]
+    return middle_distance(np.concatenate(parts))
