@@ -89,13 +89,13 @@ def group(keys: Int64s, first_keys: Int64s) -> tuple[npt.NDArray[np.intp] | None
     """
     if keys[0] <= keys[-1] and bool((keys[1:] >= keys[:-1]).all()):
         return None, np.append(np.searchsorted(keys, first_keys), len(keys)).astype(np.int64)
-    shard = _shard_of(keys, first_keys)
+    shard = shard_of(keys, first_keys)
     order = np.argsort(shard, kind="stable")
     counts = np.bincount(shard, minlength=len(first_keys))
     return order, np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
 
 
-def _shard_of(keys: Int64s, first_keys: Int64s) -> npt.NDArray[np.unsignedinteger[Any]]:
+def shard_of(keys: Int64s, first_keys: Int64s) -> npt.NDArray[np.unsignedinteger[Any]]:
     """The number of the shard of each key, in the smallest type that holds it."""
     if len(first_keys) > _FEW:
         return (np.searchsorted(first_keys, keys, side="right") - 1).astype(np.min_scalar_type(len(first_keys)))

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from modyn.datasets import announcing
+from modyn.datasets import announcing, direct
 from modyn.datasets.catalog import Schema
 from modyn.datasets.columns import Column
 from modyn.datasets.ranks import as_keys
@@ -41,6 +41,7 @@ class Reader:
         self._state = state
         self._columns = None if columns is None else tuple(columns)
         self._announcer: announcing.Announcer | None = None
+        self._spans: tuple[Snapshot, Mapping[str, direct.Span]] | None = None
         if columns is not None:
             known = self._schema(state.snapshot()).columns
             for name in columns:
@@ -48,7 +49,7 @@ class Reader:
                     raise DataError(f"dataset '{state.name}' has no column '{name}'. {did_you_mean(name, known)}")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_state": self._state, "_columns": self._columns, "_announcer": None}
+        return {"_state": self._state, "_columns": self._columns, "_announcer": None, "_spans": None}
 
     def _schema(self, snapshot: Snapshot) -> Schema:
         return snapshot.head.schema or Schema({}, None)
@@ -77,11 +78,23 @@ class Reader:
         asked = as_keys(keys)
 
         def use(snapshot: Snapshot) -> Columns:
-            places = snapshot.locate(asked)
             chosen = self._chosen(snapshot).values()
-            return {column.name: _read(column, places, len(asked)) for column in chosen}
+            spans = self._spans_of(snapshot) if direct.is_worth_it(snapshot, asked) else {}
+            if spans and len(spans) == len(chosen):
+                return {name: span.gather(asked) for name, span in spans.items()}
+            places = snapshot.locate(asked)
+            return {
+                c.name: spans[c.name].gather(asked) if c.name in spans else _read(c, places, len(asked)) for c in chosen
+            }
 
         return self._current(use)
+
+    def _spans_of(self, snapshot: Snapshot) -> Mapping[str, direct.Span]:
+        """The columns that can be gathered over all shards at once."""
+        if self._spans is None or self._spans[0] is not snapshot:
+            found = {name: direct.Span.of(snapshot, column) for name, column in self._chosen(snapshot).items()}
+            self._spans = snapshot, {name: span for name, span in found.items() if span is not None}
+        return self._spans[1]
 
     def labels(self, keys: Int64s) -> Array | None:
         """``labels[n]`` (or ``[n, c]``) of ``keys`` in that order, payloads untouched; None if unlabelled.

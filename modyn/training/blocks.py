@@ -52,23 +52,51 @@ class Batch:
         )
 
 
+STRETCH_ROWS = 2**17
+
+
+@dataclass(eq=False)
+class Stretch:
+    """Many rows of a selection in the order of an epoch: ``keys[n]``, ``weights[n]`` and, once they are read, ``labels[n]``.
+
+    They are put into order for many blocks at once: block by block, what was read of the samples in between would have driven the selection
+    out of the processor's cache (measured: 25 ns a row instead of 5).
+    """
+
+    selection: Selection
+    rows: Int64s
+    keys: Int64s
+    weights: Array | None
+    labels: Array | None = None
+    has_labels: bool = False
+
+    @classmethod
+    def of(cls, selection: Selection, rows: Int64s) -> "Stretch":
+        """The stretch of these rows."""
+        weights = None if selection.weights is None else selection.weights.take(rows)
+        return cls(selection, rows, selection.keys.take(rows), weights)
+
+
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Rows that are read and parsed together: ``keys[n]`` and ``weights[n]``.
+    """Rows that are read and parsed together: ``keys[n]`` and ``weights[n]``, which stand at ``places`` of a stretch.
 
     Batch ``first_step + i`` of the epoch is the rows ``[edges[i], edges[i + 1])``; the first ``skip`` batches were trained on before.
     """
 
     keys: Int64s
     weights: Array | None
-    rows: Int64s
-    """Where the keys stand in the selection."""
-    selection: Selection
+    stretch: Stretch
+    places: slice | Int64s
     epoch: int
     first_step: int
     edges: Sequence[int]
     skip: int = 0
     totals: Sequence[float] | None = None
+
+    @property
+    def selection(self) -> Selection:
+        return self.stretch.selection
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,16 +170,22 @@ class Plan:
             chosen = self.selection_of(selection, epoch)
             order = self.order(len(chosen), epoch)
             start = self.first_step if epoch == self.first_epoch else 0
+            stretch, first, end = None, 0, 0
             for low, high in pairwise(block_edges(len(order), self.batch_size, max_batches=max_batches)):
-                if high > start * self.batch_size:
-                    yield self._block(chosen, order[low:high], epoch, low // self.batch_size, start)
+                if high <= start * self.batch_size:
+                    continue
+                if stretch is None or high > end:
+                    first, end = low, max(high, low + STRETCH_ROWS)
+                    stretch = Stretch.of(chosen, order[first:end])
+                yield self._block(stretch, slice(low - first, high - first), epoch, low // self.batch_size, start)
 
-    def _block(self, selection: Selection, order: Int64s, epoch: int, first: int, start: int) -> Block:
-        bounds = [*range(0, len(order), self.batch_size), len(order)]
-        weights = None if selection.weights is None else selection.weights.take(order)
+    def _block(self, stretch: Stretch, places: slice, epoch: int, first: int, start: int) -> Block:
+        keys = stretch.keys[places]
+        weights = None if stretch.weights is None else stretch.weights[places]
+        bounds = [*range(0, len(keys), self.batch_size), len(keys)]
         skip = max(0, start - first)
         if self.num_ranks == 1:
-            return Block(selection.keys.take(order), weights, order, selection, epoch, first, bounds, skip)
+            return Block(keys, weights, stretch, places, epoch, first, bounds, skip)
         totals = [
             float(h - low if weights is None else weights[low:h].sum(dtype=np.float64)) for low, h in pairwise(bounds)
         ]
@@ -164,5 +198,4 @@ class Plan:
         edges = np.cumsum([0, *(len(part) for part in own)]).tolist()
         mine = np.concatenate(own)
         chosen = None if weights is None else weights[mine]
-        rows = order[mine]
-        return Block(selection.keys.take(rows), chosen, rows, selection, epoch, first, edges, skip, totals)
+        return Block(keys[mine], chosen, stretch, mine + places.start, epoch, first, edges, skip, totals)

@@ -6,7 +6,7 @@ parser is given one sample (column name to value) and gives the same without tha
 """
 
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -145,31 +145,59 @@ def _parse_rows(function: Callable[..., Any], columns: Columns, num_rows: int) -
     return inputs
 
 
+FIRST, MOST, CACHED_BYTES = 16, 256, 2**20
+"""Samples that are stacked together: few at first, then as many as stay in the processor's cache. Not all at once: the garbage collector looks
+through everything that is alive again and again (measured on a parser of 4.6 us: 12.6 us a sample for 16,384 at once, 3.9 us for 256)."""
+
+
 def _parse_each(
     function: Callable[..., Any], columns: Columns, keys: Int64s, name: str, out: "Inputs | None"
 ) -> "Inputs":
-    from modyn.training.tensors import layout, stack, stack_into, to_tensors
+    from modyn.training.tensors import empty_like, layout, nbytes, rows, stack_into
+
+    low, size, first = 0, FIRST, ""
+    while low < len(keys):
+        high = min(low + size, len(keys))
+        part = {column: values[low:high] for column, values in columns.items()}
+        parsed = _parse_some(function, part, keys[low:high], name)
+        if low == 0:
+            first, size = layout(parsed[0]), max(8, min(MOST, CACHED_BYTES // max(1, nbytes(parsed[0]))))
+            if out is None or not stack_into(parsed, rows(out, low, high)):
+                out = empty_like(parsed[0], len(keys))
+        assert out is not None
+        if not stack_into(parsed, rows(out, low, high)):
+            row = next((r for r, inputs in enumerate(parsed) if layout(inputs) != first), 0)
+            raise BadSample(
+                f"sample {keys[low + row]}: parser {name} gave {layout(parsed[row])}, but {first} for sample {keys[0]}"
+            )
+        low = high
+    assert out is not None
+    return out
+
+
+def _parse_some(function: Callable[..., Any], columns: Columns, keys: Int64s, name: str) -> "list[Inputs]":
+    from modyn.training.tensors import to_tensors
 
     given: list[Any] = []
-    names, rows = list(columns), zip(*columns.values(), strict=True)
     try:
         # The call alone stands in the loop: what is checked of its results is checked of all at once.
-        given.extend(function(dict(zip(names, row, strict=True))) for row in rows)
-        parsed = [to_tensors(inputs) for inputs in given] if not _are_tensors(given) else given
+        given.extend(function(sample) for sample in _samples(columns))
+        return [to_tensors(inputs) for inputs in given] if not _are_tensors(given) else given
     except ModynError:
         raise
     except Exception as error:
         if isinstance(error, WrongShape):
             given = given[: next(row for row, inputs in enumerate(given) if _is_wrong(inputs))]
         raise BadSample(f"sample {keys[len(given)]}: {_what(name, error, columns)}") from error
-    try:
-        return out if out is not None and stack_into(parsed, out) else stack(parsed)
-    except (RuntimeError, TypeError, KeyError, ValueError):
-        first = layout(parsed[0])
-        row = next((r for r, inputs in enumerate(parsed) if layout(inputs) != first), 0)
-        raise BadSample(
-            f"sample {keys[row]}: parser {name} gave {layout(parsed[row])}, but {first} for sample {keys[0]}"
-        ) from None
+
+
+def _samples(columns: Columns) -> Iterator[dict[str, Any]]:
+    """One sample after another, column name to value."""
+    if len(columns) == 1:
+        ((name, values),) = columns.items()
+        return ({name: value} for value in values)
+    names = list(columns)
+    return (dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True))
 
 
 def _are_tensors(given: list[Any]) -> bool:

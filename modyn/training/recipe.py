@@ -15,7 +15,7 @@ from modyn.training.losses import construct
 from modyn.training.options import AugmentSpec, Named, Training
 from modyn.training.order import sample_seeds
 from modyn.training.parsing import Parser
-from modyn.training.tensors import Inputs, each, rows, stack, to_tensors
+from modyn.training.tensors import Inputs, concatenate, each, rows, stack, to_tensors
 from modyn.types import Columns, Int64s
 
 Transform = Callable[[Any], Any]
@@ -109,7 +109,8 @@ def _checked(transform: Transform, inputs: Inputs, num_rows: int, named: Any = N
 
 
 def _augment_each(function: Callable[[Any], Any], inputs: Inputs, seeds: Int64s) -> Inputs:
-    changed = []
+    changed: list[Inputs] = []
+    parts: list[Inputs] = []
     with _global_generators_kept():
         for row, seed in enumerate(seeds.tolist()):
             torch.default_generator.manual_seed(seed)
@@ -118,7 +119,10 @@ def _augment_each(function: Callable[[Any], Any], inputs: Inputs, seeds: Int64s)
             sample = rows(inputs, row, row + 1)
             alone = next(iter(each(sample)))[0] if isinstance(sample, torch.Tensor) else _first(sample)
             changed.append(to_tensors(function(alone)))
-    return stack(changed)
+            if len(changed) == 256:
+                parts.append(stack(changed))
+                changed = []
+    return concatenate([*parts, stack(changed)] if changed else parts)
 
 
 def _first(inputs: Inputs) -> Any:

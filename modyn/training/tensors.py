@@ -139,21 +139,40 @@ def stack(samples: Sequence[Inputs]) -> Inputs:
     return _joined(samples, torch.stack)
 
 
-def stack_into(samples: Sequence[Inputs], out: Inputs) -> bool:
-    """Stack samples into memory that is there; False, with nothing written, if they are not laid out like it.
+def empty_like(sample: Inputs, num_rows: int) -> Inputs:
+    """Memory for so many samples laid out like one."""
+    return mapped(lambda tensor: torch.empty((num_rows, *tensor.shape), dtype=tensor.dtype), sample)
 
-    Raises RuntimeError if they are unlike each other.
-    """
-    if isinstance(samples[0], dict) or structure_of(samples[0]) != structure_of(out):
+
+def stack_into(samples: Sequence[Inputs], out: Inputs) -> bool:
+    """Stack samples into memory that is there; False if one of them is not laid out like it."""
+    columns = _columns(samples, out)
+    if columns is None:
         return False
-    columns = [samples] if isinstance(out, Tensor) else list(zip(*samples, strict=True))
-    for place, column in zip(each(out), columns, strict=True):
+    places = list(each(out))
+    for place, column in zip(places, columns, strict=True):
         if {tensor.dtype for tensor in column} != {place.dtype} or column[0].shape != place.shape[1:]:
             return False
-    with torch.no_grad():
-        for place, column in zip(each(out), columns, strict=True):
-            torch.stack(list(column), out=place)
+    try:
+        with torch.no_grad():
+            for place, column in zip(places, columns, strict=True):
+                torch.stack(column, out=place)
+    except RuntimeError:  # of another shape
+        return False
     return True
+
+
+def _columns(samples: Sequence[Inputs], like: Inputs) -> Sequence[list[Tensor]] | None:
+    """The tensors of samples, one column for each tensor of ``like``; None if a sample is built otherwise."""
+    if isinstance(like, Tensor):
+        return [samples] if all(isinstance(sample, Tensor) for sample in samples) else None  # type: ignore[list-item]
+    if isinstance(like, dict):
+        if any(not isinstance(sample, dict) or sample.keys() != like.keys() for sample in samples):
+            return None
+        return [[sample[name] for sample in samples] for name in like]  # type: ignore[call-overload, index]
+    if any(not isinstance(sample, tuple) or len(sample) != len(like) for sample in samples):
+        return None
+    return [list(column) for column in zip(*samples, strict=True)]
 
 
 def concatenate(parts: Sequence[Inputs]) -> Inputs:

@@ -5,6 +5,7 @@ is trained on. What is in which place does not depend on how many workers there 
 """
 
 import contextlib
+import gc
 import itertools
 import mmap
 import multiprocessing
@@ -155,6 +156,7 @@ def _work(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(1)
+    gc.freeze()  # what was there before the fork need not be looked through again, and stays shared
     for connection in inherited:
         connection.close()
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):

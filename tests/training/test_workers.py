@@ -10,6 +10,7 @@ import torch
 
 from modyn.errors import BadSample, TrainingError
 from modyn.training.memory_reader import MemoryReader
+from modyn.training.parsing import Parser
 from tests.training.toys import everything, identity, one, reader, same, trainer
 
 
@@ -155,3 +156,27 @@ def test_a_cache_on_disk_makes_the_folder_it_needs_and_leaves_no_file(tmp_path):
     alone = trainer(parser=one, per_sample=True, workers=0)
     assert same(kept.fit(everything(), round=0).weights, alone.fit(everything(), round=0).weights)
     assert list((tmp_path / "run" / "training").iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["another type", "another shape", "more tensors", "other names"])
+def test_a_sample_unlike_the_first_is_named_wherever_it_is_parsed(kind):
+    odd = {
+        "another type": lambda x: (x, x.double()),
+        "another shape": lambda x: (x, torch.zeros(9)),
+        "more tensors": lambda x: (x, x, x),
+        "other names": lambda x: {"a": x, "b": x},
+    }[kind]
+    parser = Parser(lambda sample: odd(one(sample)) if sample["n"] == 431 else (one(sample), one(sample)), True)
+    columns = {"x": np.zeros((1000, 8), np.float32), "n": np.arange(1000)}
+    with pytest.raises(
+        BadSample, match=r"sample 1431: parser .* gave .*, but \(float32\[8\], float32\[8\]\) for sample 1000"
+    ):
+        parser(columns, np.arange(1000, 2000))
+
+
+def test_per_sample_dicts_and_numbers_are_stacked():
+    parser = Parser(lambda sample: {"x": sample["x"], "mean": sample["x"].mean()}, True)
+    columns = {"x": np.arange(2400, dtype=np.float32).reshape(600, 4)}
+    inputs = parser(columns, np.arange(600))
+    np.testing.assert_array_equal(inputs["x"].numpy(), columns["x"])
+    np.testing.assert_array_equal(inputs["mean"].numpy(), columns["x"].mean(1))
