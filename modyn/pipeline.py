@@ -34,6 +34,7 @@ from modyn.types import to_microseconds
 from modyn.workspace import Workspace, check_name
 
 if TYPE_CHECKING:  # the stations load torch, so they are imported when a run starts
+    from modyn.following import Follow
     from modyn.stations import Stations
 
 
@@ -115,16 +116,47 @@ class Pipeline(Options):
                 _loop(stations)
             return Run(log)
 
+    def follow(
+        self,
+        workspace: Workspace | str | Path | None = None,
+        *,
+        name: str | None = None,
+        observers: Sequence[Observer] = (),
+        how: "Follow | None" = None,
+    ) -> Run:
+        """Production mode: follow the dataset and its sources as they grow, until ctrl-C or until ``how.stop`` is set.
+
+        Starts with what is there, of which there must be something; ``resume`` goes on with it. Raises ModynError.
+        """
+        from modyn.following import Follow, Following
+
+        with _opened(workspace) as space:
+            log = RunLog.create(space.runs, name or self.name)
+            log.observers += observers
+            with (
+                log,
+                _ending(log),
+                closing(Following(self._fresh(), space, log, follow=how or Follow())) as stations,
+            ):
+                stations.begin()
+                _loop(stations)
+            return Run(log)
+
     @classmethod
     def resume(
-        cls, run_id: str, workspace: Workspace | str | Path | None = None, *, observers: Sequence[Observer] = ()
+        cls,
+        run_id: str,
+        workspace: Workspace | str | Path | None = None,
+        *,
+        observers: Sequence[Observer] = (),
+        how: "Follow | None" = None,
     ) -> Run:
         """Go on with a run that was stopped, failed or died, after its last finished round.
 
-        The results equal those of a run that was never interrupted. Raises RunError if it is running or finished, or if the user's code
-        that it was made with has changed since.
+        The results equal those of a run that was never interrupted; one that followed its dataset follows it again, as ``how`` says. Raises
+        RunError if it is running or finished, or if the user's code that it was made with has changed since.
         """
-        with _opened(workspace) as space, cls._reopened(space, run_id, observers) as (log, stations):
+        with _opened(workspace) as space, cls._reopened(space, run_id, observers, how) as (log, stations):
             with _ending(log):
                 stations.begin(resumed=True)
                 _loop(stations)
@@ -146,9 +178,10 @@ class Pipeline(Options):
     @classmethod
     @contextmanager
     def _reopened(
-        cls, space: Workspace, run_id: str, observers: Sequence[Observer]
+        cls, space: Workspace, run_id: str, observers: Sequence[Observer], how: "Follow | None" = None
     ) -> "Iterator[tuple[RunLog, Stations]]":
         """The journal and the stations of a run that ended early, as its last finished round left them."""
+        from modyn.following import Follow, Following
         from modyn.stations import Stations
 
         log = RunLog.find(space.runs, run_id)
@@ -163,7 +196,12 @@ class Pipeline(Options):
         with log:
             log.open(keep_until="round-finished")
             log.observers += observers
-            with closing(Stations(pipeline._fresh(), space, log, version=started["dataset_version"])) as stations:
+            stations = (
+                Following(pipeline._fresh(), space, log, follow=how or Follow())
+                if started.fields.get("following")
+                else Stations(pipeline._fresh(), space, log, version=started["dataset_version"])
+            )
+            with closing(stations):
                 state = stations.restore(list(log.events("round-finished")))
                 if state is not None:
                     stations.pipeline.trigger.load_state_dict(state)
@@ -225,5 +263,7 @@ def _ending(log: RunLog) -> Iterator[None]:
             raise
         log.append("run-failed", error=f"{type(error).__name__}: {error}")
         raise
+    if log.last_kind == "run-stopped":
+        return
     num_rounds = sum(1 for _ in log.events("round-finished"))
     log.append("run-finished", num_rounds=num_rounds, seconds=time.monotonic() - before)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 KINDS: Mapping[str, str] = {
     "run-started": "run, pipeline (resolved document), source (text of the file), versions {package: version}, git (commit | null), "
     "seed, user_files [{path, kept_as, sha256}], dataset, dataset_version, num_samples, stream [first key, end key), stream_time [start, end), trigger (name), "
-    "selector (name), metrics [{name, higher_is_better, description}], resumed (bool)",
+    "selector (name), metrics [{name, higher_is_better, description}], resumed (bool), following (bool: in production, so that the stream goes on for ever)",
     "windows": "windows [{start, end, num_samples}] (microseconds, half-open); a window's number is its place in the list",
     "trigger-checked": "key (last sample seen), timestamp, and the numbers the trigger gives (distance, threshold, fired, ...)",
     "round-started": "trigger, start_key, end_key, start_time, end_time, num_samples",
@@ -78,6 +78,8 @@ class RunLog:
         self.folder = folder
         self.path = folder / "events.jsonl"
         self.observers: list[Observer] = []
+        self.last_kind: str | None = None
+        """The kind of the last event that this process wrote."""
         self._file: IO[bytes] | None = None
         self._lock: IO[bytes] | None = None
         self._next = 0
@@ -184,6 +186,7 @@ class RunLog:
         line = {"seq": event.seq, "at": event.at, "kind": kind, "round": round, **fields}
         self._file.write(json.dumps(line, default=_plain, allow_nan=False, separators=(",", ":")).encode() + b"\n")
         self._next += 1
+        self.last_kind = kind
         self._file.flush()
         if kind in DURABLE:
             os.fsync(self._file.fileno())

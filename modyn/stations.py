@@ -33,7 +33,7 @@ from modyn.types import Candidates, Checkpoint, Int64s, Round, Samples, Selectio
 from modyn.workspace import Workspace
 
 if TYPE_CHECKING:
-    from modyn.pipeline import Pipeline
+    from modyn.pipeline import Pipeline, Stream
 
 STREAM_BATCH = 65_536
 """How many samples the trigger is shown at once. It changes nothing but speed."""
@@ -54,10 +54,10 @@ class Stations:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.pipeline, self.log, self.clock = pipeline, log, clock
-        live = Dataset.open(workspace, pipeline.dataset)
-        self.dataset = live.at(live.version if version is None else version)
+        self.live = Dataset.open(workspace, pipeline.dataset)
+        self.dataset = self.live.at(self.live.version if version is None else version)
         self.samples = streamed(self.dataset, pipeline)
-        self.reader = self.dataset.reader()
+        self.reader = (self.live if self.is_following else self.dataset).reader()
         self.models = ModelStore(workspace)
         self.trainer = Trainer(
             pipeline.training,
@@ -70,8 +70,9 @@ class Stations:
         self.features = Deployed(
             self.trainer,
             self.reader,
-            deleted=lambda keys: ~np.isin(keys, live.samples().keys),
+            deleted=lambda keys: ~np.isin(keys, self.live.samples().keys),
             requests=lambda: requests_in(log.folder),
+            now=self.now,
         )
         pipeline.trigger.bind(self.features)
         self.evaluator = (
@@ -94,6 +95,13 @@ class Stations:
         self._trigger_seconds = 0.0
         self._costs: dict[str, float] = {}
         self._fired_at = 0.0
+
+    is_following = False
+    """Whether the stream goes on for ever; see ``following.py``."""
+
+    def now(self) -> int | None:
+        """The wall clock in microseconds; None in a replay, where time is that of the samples."""
+        return None
 
     def close(self) -> None:
         """End the worker processes that training started."""
@@ -125,6 +133,7 @@ class Stations:
             selector=name_of(type(pipeline.selector)),
             metrics=self._metric_docs(),
             resumed=resumed,
+            following=self.is_following,
         )
         for file in () if resumed else files:
             self.log.write_file(file.kept_as, file.path.read_bytes())
@@ -193,7 +202,10 @@ class Stations:
                 self.log.append("trigger-checked", **numbers)
             if position is None:
                 return
-            yield int(batch.keys[position]) + 1 if position >= 0 else int(batch.keys[0])
+            if position >= 0:
+                yield int(batch.keys[position]) + 1
+            else:  # after the samples shown before; an empty batch, in production, comes after all of them
+                yield int(batch.keys[0]) if len(batch) else int(self.samples.keys[-1]) + 1
 
     @property
     def round(self) -> int:
@@ -437,7 +449,9 @@ class Stations:
 
     def _composite(self) -> dict[str, Int64s]:
         assert self.evaluator is not None
-        starts = np.array([w.start for w in self.evaluator.windows], dtype=np.int64)
+        return self._serving(np.array([w.start for w in self.evaluator.windows], dtype=np.int64))
+
+    def _serving(self, starts: Int64s) -> dict[str, Int64s]:
         until = np.array([c.data_until for c in self.checkpoints], dtype=np.int64)
         return {"active": composite.active(starts, until), "trained": composite.trained(starts, until)}
 
@@ -453,18 +467,23 @@ def streamed(dataset: Dataset, pipeline: "Pipeline") -> Samples:
     samples = dataset.samples()
     if not len(samples):
         raise DataError(f"dataset '{pipeline.dataset}' has no samples yet; add some with: modyn data add")
-    start, end = pipeline.stream.start, pipeline.stream.end
-    if start is None and end is None:
-        return samples
-    inside = np.ones(len(samples), dtype=bool)
-    if start is not None:
-        inside &= samples.timestamps >= to_microseconds(start)
-    if end is not None:
-        inside &= samples.timestamps < to_microseconds(end)
-    if not inside.any():
+    found = chosen(samples, pipeline.stream)
+    if not len(found):
         first, last = int(samples.timestamps.min()), int(samples.timestamps.max())
-        span = Window(first, last + 1, by="time")
+        start, end, span = pipeline.stream.start, pipeline.stream.end, Window(first, last + 1, by="time")
         raise ConfigError(
             f"stream: no sample of dataset '{pipeline.dataset}' lies between {start} and {end}; it spans {span}"
         )
+    return found
+
+
+def chosen(samples: Samples, stream: "Stream") -> Samples:
+    """Those of the samples that belong to the stream."""
+    if stream.start is None and stream.end is None:
+        return samples
+    inside = np.ones(len(samples), dtype=bool)
+    if stream.start is not None:
+        inside &= samples.timestamps >= to_microseconds(stream.start)
+    if stream.end is not None:
+        inside &= samples.timestamps < to_microseconds(stream.end)
     return samples[inside]

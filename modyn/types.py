@@ -33,6 +33,20 @@ def to_microseconds(moment: datetime) -> int:
     return (aware - _EPOCH) // timedelta(microseconds=1)
 
 
+UNKNOWN_LABEL = int(np.iinfo(np.int64).min)
+"""What stands for an integer label, or a class's code, that is not known yet; a label that is a float is NaN then."""
+
+
+def unlabelled(labels: Array) -> npt.NDArray[np.bool_]:
+    """Which of ``labels[n]`` or ``[n, columns]`` are not known yet.
+
+    >>> unlabelled(np.array([1, UNKNOWN_LABEL])).tolist(), unlabelled(np.array([[0.5, np.nan]])).tolist()
+    ([False, True], [True])
+    """
+    missing = np.asarray(np.isnan(labels) if labels.dtype.kind == "f" else labels == UNKNOWN_LABEL, np.bool_)
+    return np.asarray(missing.any(axis=1)) if labels.ndim > 1 else missing
+
+
 @dataclass(frozen=True, eq=False)
 class Samples:
     """What is known of samples without touching their payload.

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from modyn.cli.console import make_console
-from modyn.cli.settings import Settings
+from modyn.cli.settings import Settings, duration_of
 from modyn.errors import ConfigError
 from modyn.workspace import Workspace
 
@@ -14,6 +14,7 @@ from modyn.workspace import Workspace
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this file."""
     app.command("run")(run)
+    app.command("follow")(follow)
     app.command("check")(check)
     app.command("init")(init)
 
@@ -54,6 +55,36 @@ def run(
             console.print(repr(done[0]), highlight=False, markup=False)
         if len(done) > 1 or (done and report is not None):
             write_report(done, report or workspace.root / "report.html", console)
+
+
+def follow(
+    file: Annotated[Path, typer.Argument(help="A pipeline file.")],
+    settings: Settings = None,
+    name: Annotated[str | None, typer.Option(help="What the run is called (default: the pipeline's name).")] = None,
+    interval: Annotated[str, typer.Option(help="Look for new samples at least so often.")] = "2s",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+) -> None:
+    """Run a pipeline in production: follow the dataset and its sources, train when the trigger says so, until ctrl-C.
+
+    What is there is caught up with first; modyn resume goes on with a run that was stopped or killed.
+    """
+    from modyn.cli.progress import Progress
+    from modyn.following import Follow
+    from modyn.pipeline import Pipeline
+
+    pipeline = Pipeline.load(file, settings or [])
+    how = Follow(poll_s=duration_of("--interval", interval) / 1e6)
+    console = make_console()
+    progress = Progress(console, [name or pipeline.name], hidden=quiet)
+    try:
+        with progress:
+            pipeline.follow(name=name, observers=[progress.observe(0)], how=how)
+    except BaseException:
+        if progress.unfinished is not None:
+            console.print(
+                f"what it had finished is kept; go on with: modyn resume {progress.unfinished}", highlight=False
+            )
+        raise
 
 
 def check(

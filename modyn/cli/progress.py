@@ -17,6 +17,7 @@ _DOING = {
     "training": "training",
     "store": "storing",
     "evaluate": "evaluating",
+    "waiting": "waiting for samples",
 }
 _ENDED = {"run-finished": "finished", "run-stopped": "stopped", "run-failed": "failed"}
 
@@ -33,6 +34,7 @@ class _Row:
         self.started: float | None = None
         self.ended: float | None = None
         self.share = 0.0
+        self.follows = False
         self._span = (0, 1)
         self._metric: dict[str, Any] | None = None
 
@@ -40,19 +42,23 @@ class _Row:
         """Take in an event of the run."""
         if event.kind == "run-started":
             self.name, self.started = event["run"], time.monotonic()
-            self._span = tuple(event["stream"])
+            self._span, self.follows = tuple(event["stream"]), bool(event.fields.get("following"))
             self._metric = event["metrics"][0] if event["metrics"] else None
             self.doing = "reading the stream"
         elif event.kind in _ENDED:
             self.doing, self.ended = _ENDED[event.kind], time.monotonic()
             self.share = 1.0 if event.kind == "run-finished" else self.share
-        elif event.kind == "round-started":
+        elif event.kind == "round-started" and not self.follows:
             self.share = (event["end_key"] - self._span[0]) / max(1, self._span[1] - self._span[0])
         elif event.kind == "round-finished":
             self.rounds += 1
             if self._metric is not None:
                 value = event["scores"].get(self._metric["name"])
                 self.score = self.score if value is None else f"{self._metric['name']} {value:.3f}"
+        elif event.kind == "evaluated" and self.follows and event["checkpoint"] is not None:
+            values = [s["value"] for s in event["scores"] if self._metric and s["metric"] == self._metric["name"]]
+            if self._metric is not None and values and values[-1] is not None:
+                self.score = f"{self._metric['name']} {values[-1]:.3f}"
         elif event.kind in _DOING:
             self.doing = _DOING[event.kind]
             if event.kind == "training":
@@ -63,7 +69,8 @@ class _Row:
         """The row's cells."""
         speed = "" if self.samples_per_s is None else f"{self.samples_per_s:,.0f}"
         elapsed = "" if self.started is None else f"{(self.ended or time.monotonic()) - self.started:.0f} s"
-        return [self.name, self.doing, str(self.rounds), speed, self.score, f"{self.share:.0%}", elapsed, self._left()]
+        share = "" if self.follows else f"{self.share:.0%}"
+        return [self.name, self.doing, str(self.rounds), speed, self.score, share, elapsed, self._left()]
 
     def _left(self) -> str:
         if self.started is None or self.ended is not None or self.share < 0.05:

@@ -169,5 +169,10 @@ def resume(
 
     console = make_console()
     with Progress(console, [run], hidden=quiet) as progress:
-        done = Pipeline.resume(run, observers=[progress.observe(0)])
+        try:
+            done = Pipeline.resume(run, observers=[progress.observe(0)])
+        except BaseException:
+            if progress.unfinished is not None:
+                console.print(f"go on with: modyn resume {progress.unfinished}", highlight=False)
+            raise
     console.print(repr(done), highlight=False, markup=False)

@@ -1,9 +1,20 @@
-"""The option that several commands share."""
+"""The option that several commands share, and what is read from options."""
 
 from typing import Annotated
 
 import typer
 
+from modyn.config import parse_duration
+from modyn.errors import ConfigError
+
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override an option, such as training.epochs=3.")
 ]
+
+
+def duration_of(option: str, text: str) -> int:
+    """An option's duration, such as 2s, in microseconds. Raises ConfigError, naming the option."""
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise ConfigError(f"{option}: {error}") from None

@@ -246,6 +246,11 @@ class Dataset:
         """Read every shard and compare its checksum, and every linked file's stamp: what is wrong, naming the file."""
         return verifying.verify(self._state)
 
+    def only_grew_since(self, version: int) -> bool:
+        """Whether nothing but appending has happened since a version: what it held is as it was. Raises NotFound."""
+        with catalog.reading(self.workspace) as connection:
+            return self.version == version or snapshot.only_grew(connection, self.id, version, self.version)
+
     def label_counts(self, window: Window | None = None) -> dict[Any, int]:
         """How many live samples have each label. Raises DataError if labels are not single integers or classes."""
         return self._state.retrying(lambda now: queries.label_counts(now, window))

@@ -319,3 +319,10 @@ def version_at(connection: sa.Connection, head: Head, at: int) -> int:
         raise NotFound(f"dataset '{head.name}' did not exist then")
     query = sa.select(sa.func.max(COMMITS.c.version)).where(COMMITS.c.dataset_id == head.id, COMMITS.c.at <= at)
     return int(connection.execute(query).scalar_one() or 0)
+
+
+def only_grew(connection: sa.Connection, dataset_id: int, first: int, last: int) -> bool:
+    """Whether the versions after ``first``, up to ``last``, deleted nothing."""
+    mine = (COMMITS.c.dataset_id == dataset_id, COMMITS.c.version > first, COMMITS.c.version <= last)
+    query = sa.select(sa.func.count()).where(*mine, COMMITS.c.num_deleted > 0)
+    return not connection.execute(query).scalar_one()

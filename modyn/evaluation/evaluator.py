@@ -34,14 +34,17 @@ class Score:
 class Evaluator:
     """Scores whatever predicts, on the windows of one evaluation over one dataset."""
 
-    def __init__(self, options: Evaluation, samples: Samples) -> None:
+    def __init__(self, options: Evaluation, samples: Samples, *, windows: Sequence[Window] | None = None) -> None:
+        """``windows`` (None = as the options lay them out over the samples) are numbered from 0."""
         if samples.labels is None:
             raise EvaluationError("the dataset has no labels, so nothing can be scored; add it with a label")
         self.options = options
         self.samples = baselines.in_time_order(samples)
         self.metrics: Mapping[str, Metric] = metric_names(options.metrics)
         times = self.samples.timestamps
-        self.windows: list[Window] = options.windows.lay_out(int(times[0]), int(times[-1])) if len(times) else []
+        if windows is None:
+            windows = options.windows.lay_out(int(times[0]), int(times[-1])) if len(times) else []
+        self.windows = list(windows)
         edges = np.array([(w.start, w.end) for w in self.windows], dtype=np.int64).reshape(-1, 2)
         self._rows = np.searchsorted(times, edges)
 
@@ -113,8 +116,10 @@ class Evaluator:
         parts = {w: outputs[place[w, 0] : place[w, 1]] for w in chosen}
         return [score for window in chosen for score in self._window_scores(window, parts[window])], len(rows)
 
-    def baselines(self, num_classes: int | None) -> Iterator[tuple[str, list[Score]]]:
-        """The scores of each baseline on every window; ``num_classes`` is None for real-valued labels."""
+    def baselines(
+        self, num_classes: int | None, windows: Sequence[int] | None = None
+    ) -> Iterator[tuple[str, list[Score]]]:
+        """The scores of each baseline on some windows (None = all); ``num_classes`` is None for real-valued labels."""
         guesses: dict[str, Callable[[Window], Array | None]] = {
             "no-change": lambda w: baselines.no_change(self.samples, w, num_classes),
         }
@@ -124,8 +129,8 @@ class Evaluator:
             guesses["majority-class"] = lambda w: baselines.majority_class(self.samples, w, num_classes)
         for name, guess in sorted(guesses.items()):
             scores: list[Score] = []
-            for number, window in enumerate(self.windows):
-                outputs = guess(window)
+            for number in range(len(self.windows)) if windows is None else windows:
+                outputs = guess(self.windows[number])
                 if outputs is None:
                     scores += [Score(number, m, None, "no sample comes before this window") for m in self.metrics]
                 else:

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from modyn.errors import ConfigError, TrainingError, did_you_mean
+from modyn.errors import ConfigError, NotFound, TrainingError, did_you_mean
 from modyn.training.tensors import each
 from modyn.training.trainer import Trainer
-from modyn.types import Array, Int64s, Reader, Samples
+from modyn.types import Array, Int64s, Reader, Samples, unlabelled
 
 
 class Deployed:
@@ -52,10 +52,20 @@ class Deployed:
     def get(self, kind: str, keys: Int64s) -> Array:
         """``features[n, d]`` of ``keys``; the kinds are those of ``modyn.triggers.Features``.
 
-        Raises TrainingError if it needs a checkpoint and there is none, ConfigError if there is no such column.
+        What needs the label of a sample that is not known yet, or asks for a sample that is deleted by now, is NaN. Raises TrainingError if it needs a
+        checkpoint and there is none, ConfigError if there is no such column.
         """
         if kind == "deleted":
             return self._deleted(keys).astype(np.float64)[:, None]
+        try:
+            return self._found(kind, keys)
+        except NotFound:  # deleted while the run goes on
+            live = ~self._deleted(keys).astype(np.bool_)
+            if live.all():
+                raise
+            return _spread(self._found(kind, keys[live]), live)
+
+    def _found(self, kind: str, keys: Int64s) -> Array:
         if kind == "raw":
             return self._inputs(keys)
         if kind == "label":
@@ -64,7 +74,15 @@ class Deployed:
             return self._column(kind.removeprefix("column:"), keys)
         if self._checkpoint is None:
             raise TrainingError(f"the trigger looks at the model's {kind}, and there is no checkpoint yet")
-        return self._of_model(kind, keys)
+        known = self._known(keys) if kind in ("error", "loss") else None
+        if known is None or known.all():
+            return self._of_model(kind, keys)
+        return _spread(self._of_model(kind, keys[known]), known)
+
+    def _known(self, keys: Int64s) -> Array | None:
+        """Whose labels are known; None if there are no labels, which says more clearly what looks at them."""
+        labels = self._reader.labels(keys)
+        return None if labels is None else ~unlabelled(labels)
 
     def _inputs(self, keys: Int64s) -> Array:
         parts = [
@@ -77,8 +95,9 @@ class Deployed:
         labels = self._reader.labels(keys)
         if labels is None:
             raise ConfigError("the trigger looks at labels, and the dataset has none")
-        labels = self._trainer.labelled(Samples(keys, np.zeros_like(keys), labels)).labels
-        return np.asarray(labels).reshape(len(keys), -1).astype(np.float64)
+        known = ~unlabelled(labels)
+        found = self._trainer.labelled(Samples(keys[known], keys[known], labels[known])).labels
+        return _spread(np.asarray(found).reshape(int(known.sum()), -1).astype(np.float64), known)
 
     def _column(self, name: str, keys: Int64s) -> Array:
         columns = self._reader.read(keys)
@@ -107,3 +126,12 @@ class Deployed:
             wrong = np.abs(outputs - labels)
         known = np.isfinite(labels).all(axis=1, keepdims=True)
         return np.where(known, wrong.mean(axis=1, keepdims=True), np.nan)
+
+
+def _spread(found: Array, rows: Array) -> Array:
+    """``found[k, d]`` at those ``rows`` (a mask of n), NaN at the others."""
+    if rows.all():
+        return found
+    out = np.full((len(rows), *found.shape[1:]), np.nan, np.result_type(found, np.float32))
+    out[rows] = found
+    return out

@@ -18,7 +18,7 @@ LAYER = {
     **dict.fromkeys(["config", "runlog", "run", "workspace", "drift", "provenance"], 1),
     **dict.fromkeys(["sources", "datasets", "triggers", "selectors", "training", "models", "evaluation"], 2),
     "executors": 3,
-    **dict.fromkeys(["pipeline", "stations", "selecting", "checks", "starter", "reports", "simulation"], 4),
+    **dict.fromkeys(["pipeline", "stations", "following", "selecting", "checks", "starter", "reports", "simulation"], 4),
     **dict.fromkeys(["cli", "server"], 5),
 }
 # What a file of one layer may import from its own layer.
@@ -31,7 +31,8 @@ SIDEWAYS = {
     "run": {"runlog", "reports"},  # Run.report() imports reports when it is called, not before
     "drift": {"config"},
     "provenance": {"runlog"},
-    "pipeline": {"stations", "checks"},
+    "pipeline": {"stations", "following", "checks"},
+    "following": {"pipeline", "stations"},
     "checks": {"stations", "pipeline", "selecting"},
     "stations": {"pipeline", "selecting"},
     "simulation": {"stations", "pipeline"},

@@ -1,0 +1,255 @@
+"""Production mode: runs that follow their dataset. What happens while they wait is done by an observer, in their own thread."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import modyn
+from modyn.datasets import Dataset
+from modyn.errors import DataError
+from modyn.following import Follow
+from modyn.runlog import Event, RunLog
+from modyn.selectors import stored
+from modyn.sources import add
+from modyn.sources.csv import Csv
+from modyn.triggers.manual import request_training
+from modyn.types import to_microseconds
+from modyn.workspace import Workspace
+from tests.conftest import DAY, PARSER, drifting
+from tests.test_pipeline import Write, results_of, weights_of
+
+
+def append(dataset: Dataset, rows: slice) -> None:
+    columns, timestamps, labels = drifting()
+    dataset.append({n: c[rows] for n, c in columns.items()}, timestamps=timestamps[rows], labels=labels[rows])
+
+
+@pytest.fixture
+def growing(workspace: Workspace) -> Dataset:
+    """The dataset ``drifting`` with its first 300 samples."""
+    dataset = Dataset.create(workspace, "drifting")
+    append(dataset, slice(0, 300))
+    return dataset
+
+
+@pytest.fixture
+def pipeline_file(growing: Dataset, pipeline_file: Write) -> Write:
+    return pipeline_file
+
+
+@pytest.fixture
+def stream(growing: Dataset, workspace: Workspace) -> Workspace:
+    return workspace
+
+
+def following(
+    pipeline: modyn.Pipeline | str,
+    steps: Iterator[object],
+    *,
+    on: str = "waiting",
+    now: Callable[[], int] | None = None,
+) -> modyn.Run:
+    """Follow (or resume, by id); each time that the run waits, or whatever ``on`` says, take a step; stop after the last one."""
+    how = Follow(poll_s=0.001, **({} if now is None else {"now": now}))
+
+    def step(event: Event) -> None:
+        if event.kind == on and next(steps, how) is how:
+            how.stop.set()
+
+    if isinstance(pipeline, str):
+        return modyn.Pipeline.resume(pipeline, observers=[step], how=how)
+    return pipeline.follow(observers=[step], how=how)
+
+
+def the_rest(dataset: Dataset, step: int = 150) -> Iterator[None]:
+    for start in range(300, 1000, step):
+        append(dataset, slice(start, min(start + step, 1000)))
+        yield
+
+
+def log_of(run: modyn.Run, workspace: Workspace) -> RunLog:
+    return RunLog.find(workspace.runs, run.id)
+
+
+def test_following_trains_as_replaying_the_same_samples_does(
+    pipeline_file: Write, stream: Workspace, growing: Dataset
+) -> None:
+    pipeline = modyn.Pipeline.load(pipeline_file())
+    run = following(pipeline, the_rest(growing))
+    assert run.status == "stopped"
+    assert run.rounds["num_samples"].tolist() == [200] * 5
+    assert weights_of(stream, run.id) == weights_of(stream, pipeline.run().id)
+
+
+def test_a_run_that_was_stopped_follows_on(pipeline_file: Write, stream: Workspace, growing: Dataset) -> None:
+    pipeline, steps = modyn.Pipeline.load(pipeline_file()), the_rest(growing)
+    first = following(pipeline, iter([next(steps)]))
+    resumed = following(first.id, steps)
+    assert len(resumed.rounds) == 5
+    assert weights_of(stream, first.id) == weights_of(stream, pipeline.run().id)
+
+
+def test_each_window_is_scored_once_it_is_over_by_the_two_checkpoints_that_belong_to_it(
+    pipeline_file: Write, stream: Workspace, growing: Dataset
+) -> None:
+    run = following(modyn.Pipeline.load(pipeline_file()), the_rest(growing))
+    found = run.evaluations[run.evaluations["metric"] == "accuracy"]
+    scored = found[found["checkpoint"].notna()]
+    assert not scored.duplicated(["checkpoint", "window"]).any()
+    assert set(scored["window"]) == {0, 1, 2, 3, 4}  # the sixth of 5 days ends after the last sample
+    assert scored.groupby("window").size().max() == 2
+    assert set(found["baseline"].dropna()) == {"majority-class", "no-change"}
+    events = list(log_of(run, stream).events("round-finished", "evaluated"))
+    for event in events:
+        if event.kind == "evaluated" and event["checkpoint"]:
+            trained = next(e for e in events if e.kind == "round-finished" and e["checkpoint"] == event["checkpoint"])
+            assert trained.round <= 4
+    assert run.scores.shape[0] > 0
+
+
+def test_the_sources_are_followed_too(
+    pipeline_file: Write, workspace: Workspace, growing: Dataset, tmp_path: Path
+) -> None:
+    columns, timestamps, labels = drifting()
+    path = tmp_path / "rows.csv"
+
+    def write(rows: range) -> None:
+        with path.open("a") as file:
+            for i in rows:
+                file.write(f"{columns['a'][i]},{columns['b'][i]},{i},{timestamps[i]},{labels[i]}\n")
+
+    Dataset.remove(workspace, "drifting")
+    path.write_text("a,b,serial,at,y\n")
+    write(range(250))
+    dataset = Dataset.create(workspace, "drifting")
+    source = Csv(path=str(path), label="y", timestamp="at", time_unit="us", settle="0s")
+    add(dataset, source)
+    file = pipeline_file()
+    (tmp_path / "parsers.py").write_text(PARSER.replace("axis=1))", "axis=1)).float()"))  # CSV has doubles
+    run = following(modyn.Pipeline.load(file), map(write, (range(250, 700), range(700, 1000))))
+    assert run.rounds["num_samples"].tolist() == [200] * 5
+    assert dataset.num_samples == 1000
+
+
+def test_cron_goes_by_the_wall_clock_even_if_nothing_arrives(
+    pipeline_file: Write, stream: Workspace, growing: Dataset
+) -> None:
+    clock = [to_microseconds(modyn_date("2026-03-01"))]
+
+    def nights() -> Iterator[None]:
+        for _ in range(3):
+            clock[0] += DAY
+            yield
+        append(growing, slice(300, 310))
+        yield
+        clock[0] += DAY
+        yield
+
+    file = pipeline_file(("{every: {samples: 200}}", "{cron: {expression: '0 3 * * *'}}"))
+    run = following(modyn.Pipeline.load(file), nights(), now=lambda: clock[0])
+    assert run.rounds["num_samples"].tolist() == [300, 0, 0, 10]
+
+
+def modyn_date(text: str) -> Any:
+    from datetime import datetime
+
+    return datetime.fromisoformat(text)
+
+
+def test_training_can_be_asked_for_while_a_run_waits(pipeline_file: Write, stream: Workspace) -> None:
+    pipeline = modyn.Pipeline.load(pipeline_file(("{every: {samples: 200}}", "manual")))
+    folder = stream.runs / "drifting-1"
+    run = following(pipeline, iter(lambda: request_training(folder, at=0, by="a test") > 1, True))
+    assert len(run.rounds) == 1
+
+
+def test_samples_deleted_while_a_round_goes_on_are_trained_on_no_more(
+    pipeline_file: Write, stream: Workspace, growing: Dataset
+) -> None:
+    def deletions() -> Iterator[None]:
+        growing.delete([3, 150])
+        yield
+        while True:
+            yield
+
+    deleting = deletions()
+    how = Follow(poll_s=0.001)
+
+    def observe(event: Event) -> None:
+        if event.kind == "selected":
+            next(deleting)
+        if event.kind == "waiting":
+            how.stop.set()
+
+    run = modyn.Pipeline.load(pipeline_file()).follow(observers=[observe], how=how)
+    log = log_of(run, stream)
+    assert not np.isin([3, 150], stored.read(log.folder / "selections" / "0.arrow").keys).any()
+    assert run.rounds["num_trained"].tolist() == [198]
+    warned = [event["message"] for event in log.events("warning")]
+    assert warned == ["2 selected samples were deleted before they were read; going on without them"]
+
+
+def test_following_nothing_says_so(pipeline_file: Write, workspace: Workspace, growing: Dataset) -> None:
+    growing.delete(growing.keys())
+    with pytest.raises(DataError, match="no samples yet"):
+        modyn.Pipeline.load(pipeline_file()).follow()
+
+
+@pytest.mark.slow
+def test_a_following_run_that_was_killed_goes_on_to_the_same_weights(
+    pipeline_file: Write, stream: Workspace, growing: Dataset, tmp_path: Path
+) -> None:
+    pipeline_file()
+    program = """
+import os, signal, sys
+import modyn
+from modyn.following import Follow
+rounds = []
+def observe(event):
+    rounds.append(event.kind)
+    if rounds.count("trained") == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+modyn.Pipeline.load("drifting.yaml").follow(observers=[observe], how=Follow(poll_s=0.01))
+"""
+    append(growing, slice(300, 500))
+    ended = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=False)
+    assert ended.returncode == -signal.SIGKILL
+    for _ in the_rest_from(growing, 500):
+        pass
+    run = following("drifting-1", iter(()))
+    assert weights_of(stream, run.id) == weights_of(stream, modyn.Pipeline.load(tmp_path / "drifting.yaml").run().id)
+
+
+def the_rest_from(dataset: Dataset, start: int) -> Iterator[None]:
+    append(dataset, slice(start, 1000))
+    yield
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_the_command_and_resume_follows_on(pipeline_file: Write, stream: Workspace, tmp_path: Path) -> None:
+    pipeline_file()
+    for command in (["follow", "drifting.yaml", "--interval", "50ms"], ["resume", "drifting"]):
+        process = subprocess.Popen(
+            [Path(sys.executable).with_name("modyn"), *command],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=dict(os.environ),
+        )
+        log = stream.runs / "drifting-1" / "events.jsonl"
+        sign = '"round-finished"' if command[0] == "follow" else '"resumed":true'
+        while process.poll() is None and not (log.exists() and sign in log.read_text()):
+            pass
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 130, output
+        assert "modyn resume drifting-1" in output
+        assert RunLog.find(stream.runs, "drifting-1").status == "stopped"
+    assert results_of(RunLog.find(stream.runs, "drifting-1"))
