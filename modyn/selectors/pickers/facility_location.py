@@ -3,7 +3,7 @@
 from typing import Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from modyn.selectors.pickers import Picked, Picker
 from modyn.selectors.pickers.greedy import Method, maximise
@@ -13,15 +13,18 @@ from modyn.types import Array, Float32s, Float64s, Int64s, Signal
 Metric = Literal["euclidean", "cosine"]
 KEPT_BYTES = 1 << 29
 """All pairs are kept while they take no more than this (11,585 points): then a similarity is computed once, not at each look."""
+MOST_EXACT, SAMPLED = 50_000, 10_000
+"""Up to the first the function counts all points; beyond, a random sample of the second, unless ``sample`` says otherwise."""
 
 
 class FacilityLocation(Picker):
     """Greedily maximises ``sum_i max_{j in S} s(i, j)``; the weight of a row is the size of its cluster, so weights sum to n.
 
     ``s(i, j)`` is ``c - ||x_i - x_j||`` with a ``c`` no distance exceeds, or ``(1 + cos) / 2``. The value is at least (1 - 1/e) of
-    the best one. Beyond some 10,000 rows memory is O(n): similarities are computed in blocks when they are needed.
+    the best one. Beyond some 10,000 rows memory is O(n): similarities are computed in blocks when they are needed. Beyond 50,000 rows the
+    sum over i is estimated on 10,000 random ones (``sample``); every row may be taken all the same, and cluster sizes count all.
 
-    Mirzasoleiman, Bilmes & Leskovec 2020, "Coresets for Data-efficient Training of Machine Learning Models".
+    Mirzasoleiman, Karbasi, Sarkar & Krause 2013, "Distributed Submodular Maximization" (the estimate); Mirzasoleiman, Bilmes & Leskovec 2020, "Coresets for Data-efficient Training of Machine Learning Models".
 
     >>> FacilityLocation(metric="cosine").method
     'lazy'
@@ -33,23 +36,39 @@ class FacilityLocation(Picker):
         0.01, gt=0, lt=1, description="stochastic greedy looks at n/k ln(1/epsilon) candidates a step"
     )
 
+    sample: PositiveInt | None = Field(
+        None,
+        description="how many random rows are to be represented, all of which may be taken (null = all up to 50,000, beyond 10,000)",
+    )
+
     def take(self, signal: Signal, budget: int, rng: np.random.Generator) -> Picked:
-        cover = Cover(points_of(signal), self.metric)
-        rows = maximise(cover, len(signal), budget, rng, method=self.method, epsilon=self.epsilon)
+        num_rows = len(signal)
+        sample = self.sample or (num_rows if num_rows <= MOST_EXACT else SAMPLED)
+        if sample >= num_rows:
+            return self._maximised(Cover(points_of(signal), self.metric), num_rows, budget, rng)
+        order = rng.permutation(num_rows)
+        cover = Cover(points_of(signal[order]), self.metric, num_seen=sample)
+        picked = self._maximised(cover, num_rows, budget, rng)
+        return Picked(order[picked.rows], picked.weights)
+
+    def _maximised(self, cover: "Cover", num_rows: int, budget: int, rng: np.random.Generator) -> Picked:
+        rows = maximise(cover, num_rows, budget, rng, method=self.method, epsilon=self.epsilon)
         return Picked(rows, cluster_sizes(cover, rows))
 
 
 class Cover:
-    """The facility-location function while its set grows: how well each point is represented so far."""
+    """The facility-location function while its set grows: how well each of the first ``num_seen`` points (None = all) is represented so far."""
 
-    def __init__(self, points: Points, metric: Metric) -> None:
+    def __init__(self, points: Points, metric: Metric, *, num_seen: int | None = None) -> None:
+        self._seen = len(points) if num_seen is None else num_seen
         self._cosine = metric == "cosine"
         self._points = points.normalised() if self._cosine else points.centred()
         self._norms = self._points.squared_norms.astype(np.float32)
         self.ceiling = 2 * float(np.sqrt(self._points.squared_norms.max()))
         start = -1.0 if self._cosine else self.ceiling
-        self._best = np.full(len(points), start, dtype=np.float32)
-        self._kept = self._all_pairs() if 4 * len(points) ** 2 <= KEPT_BYTES else None
+        self._best = np.full(self._seen, start, dtype=np.float32)
+        is_small = self._seen == len(points) and 4 * len(points) ** 2 <= KEPT_BYTES
+        self._kept = self._all_pairs() if is_small else None
         self._first: Float64s | None = None
         self._is_empty = True
 
@@ -68,14 +87,13 @@ class Cover:
 
     def _first_gains(self) -> Float64s:
         """``[n]``: what each row alone is worth; at half the distances, or none at all where inner products sum up."""
-        n = len(self._points)
         if self._cosine:
-            return (n + self._points.towards(self._points.total())) / 2
-        return n * self.ceiling - total_distances(self._points, self._norms)
+            return (self._seen + self._points.towards(self._points[: self._seen].total())) / 2
+        return self._seen * self.ceiling - total_distances(self._points, self._norms, self._seen)
 
     def _block_gains(self, rows: Int64s) -> Float64s:
         found = np.zeros(len(rows))
-        for tile in tiles(len(self._points)):
+        for tile in tiles(self._seen):
             near, best = self.nearness(rows, tile), self._best[tile]
             better = np.subtract(near, best, out=near) if self._cosine else np.subtract(best, near, out=near)
             np.maximum(better, 0, out=better)
@@ -84,12 +102,13 @@ class Cover:
 
     def add(self, row: int) -> None:
         self._is_empty, self._first = False, None
-        near = self.nearness(np.array([row]), slice(None))[0]
+        near = self.nearness(np.array([row]), slice(0, self._seen))[0]
         if self._cosine:
             np.maximum(self._best, near, out=self._best)
         else:
             np.minimum(self._best, near, out=self._best)
-        self._best[row] = max(1.0, float(self._best[row])) if self._cosine else 0.0
+        if row < self._seen:
+            self._best[row] = max(1.0, float(self._best[row])) if self._cosine else 0.0
 
     def nearness(self, rows: Array, tile: slice) -> Float32s:
         """``[b, t]``: cosine, or distance; a fresh array."""

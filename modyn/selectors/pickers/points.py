@@ -183,17 +183,21 @@ def distances(points: Points, rows: Array, tile: slice, squared_norms: Float32s)
     return np.sqrt(found, out=found)
 
 
-def total_distances(points: Points, squared_norms: Float32s) -> Float64s:
-    """``[n]``: the sum of each point's Euclidean distances to all points; each pair is computed once, no n x n matrix is held."""
+def total_distances(points: Points, squared_norms: Float32s, num_others: int | None = None) -> Float64s:
+    """``[n]``: the sum of each point's Euclidean distances to all points, or to the first ``num_others``; no n x n matrix is held.
+
+    Each pair of points that both are among those others is computed once.
+    """
     n = len(points)
+    limit = n if num_others is None else num_others
     found = np.zeros(n)
-    for rows in tiles(n, SQUARE):
-        numbers = np.arange(rows.start, rows.stop)
-        for others in tiles(n, SQUARE):
-            if others.start < rows.start:
+    for rows in (*tiles(limit, SQUARE), *(slice(limit + t.start, limit + t.stop) for t in tiles(n - limit, SQUARE))):
+        numbers, is_other = np.arange(rows.start, rows.stop), rows.start < limit
+        for others in tiles(limit, SQUARE):
+            if is_other and others.start < rows.start:
                 continue
             between = distances(points, numbers, others, squared_norms)
             found[rows] += np.add.reduce(between, axis=1)
-            if others.start > rows.start:
+            if is_other and others.start > rows.start:
                 found[others] += np.add.reduce(between, axis=0)
     return found

@@ -99,9 +99,10 @@ def test_each_pair_of_points_counts_in_the_sum_of_distances_of_both(factored):
     wide = given_points.exact(np.arange(1300), np.arange(1300))
     squares = np.diag(wide)
     direct = np.sqrt(np.maximum(squares[:, None] + squares - 2 * wide, 0)).sum(axis=1)
-    assert np.allclose(
-        points.total_distances(given_points, given_points.squared_norms.astype(np.float32)), direct, rtol=1e-4
-    )
+    norms = given_points.squared_norms.astype(np.float32)
+    assert np.allclose(points.total_distances(given_points, norms), direct, rtol=1e-4)
+    to_some = np.sqrt(np.maximum(squares[:, None] + squares - 2 * wide, 0))[:, :600].sum(axis=1)
+    assert np.allclose(points.total_distances(given_points, norms, 600), to_some, rtol=1e-4)
 
 
 @pytest.mark.parametrize("document", SUBMODULAR, ids=str)
@@ -138,6 +139,44 @@ def test_facility_location_weights_are_cluster_sizes_and_sum_to_n(n, budget, see
     assert np.all(picked.weights >= 1)
     nearest = likeness(x, metric)[picked.rows].argmax(axis=0)
     assert np.bincount(nearest, minlength=len(picked.rows)).tolist() == picked.weights.tolist()
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_a_sample_stands_for_all_rows_in_the_function_but_all_may_be_taken_and_all_are_counted(metric):
+    x = np.random.default_rng(2).standard_normal((900, 4)).astype(np.float32)
+    exact = FacilityLocation(metric=metric).pick(x, 30, np.random.default_rng(0))
+    sampled = FacilityLocation(metric=metric, sample=300).pick(x, 30, np.random.default_rng(0))
+    values = [
+        value_of(FacilityLocation(metric=metric), x.astype(float), list(picked.rows)) for picked in (exact, sampled)
+    ]
+    assert 0.97 * values[0] <= values[1] < values[0]
+    assert sampled.weights.sum() == 900
+    seen = np.random.default_rng(0).permutation(900)[:300]
+    assert not np.isin(sampled.rows, seen).all(), "rows outside the sample may be taken"
+    naive = FacilityLocation(metric=metric, sample=300, method="naive").pick(x, 30, np.random.default_rng(0))
+    assert naive.rows.tolist() == sampled.rows.tolist()
+
+
+def test_many_points_are_represented_by_a_sample_without_being_asked(monkeypatch):
+    monkeypatch.setattr(facility_location, "MOST_EXACT", 500)
+    monkeypatch.setattr(facility_location, "SAMPLED", 200)
+    x = np.random.default_rng(2).standard_normal((600, 4)).astype(np.float32)
+    unasked, asked = (FacilityLocation(sample=n).pick(x, 20, np.random.default_rng(0)) for n in (None, 200))
+    assert unasked.rows.tolist() == asked.rows.tolist()
+    everything = FacilityLocation(sample=600).pick(x, 20, np.random.default_rng(0))
+    assert everything.rows.tolist() != asked.rows.tolist()
+
+
+def test_per_class_in_parallel_gives_what_each_class_gives_alone():
+    rng = np.random.default_rng(0)
+    x, labels = rng.standard_normal((800, 6)).astype(np.float32), rng.integers(4, size=800)
+    together = FacilityLocation(per_class=True).pick(x, 40, np.random.default_rng(1), labels=labels)
+    for label in range(4):
+        rows = np.flatnonzero(labels == label)
+        alone = FacilityLocation().pick(x[rows], 10, np.random.default_rng(1))
+        mine = labels[together.rows] == label
+        assert together.rows[mine].tolist() == rows[alone.rows].tolist()
+        assert together.weights[mine].tolist() == alone.weights.tolist()
 
 
 def test_per_class_weights_sum_to_n_too():
