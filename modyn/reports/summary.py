@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from modyn.reports.compare import COSTS, Comparison, Place, places, run_names
+from modyn.reports.policies import given
 from modyn.reports.words import MODEL_NAMES, count_text, duration_text, policy_text, score_text
 from modyn.run import COMPOSITES, Run
 
@@ -75,8 +76,10 @@ def run_sentence(run: Run, metric: str, *, higher_is_better: bool, brief: bool =
 
 def policies(run: Run) -> str:
     """When and on what the run trains, as its pipeline has it."""
-    trigger = policy_text(run.pipeline.get("trigger") or run.started.get("trigger") or "?")
-    selector = policy_text(run.pipeline.get("selector") or run.started.get("selector") or "?")
+    trigger, selector = (
+        policy_text(given(run.pipeline.get(role) or run.started.get(role) or "?", role))
+        for role in ("trigger", "selector")
+    )
     return f"when: {trigger}; on: {selector}"
 
 

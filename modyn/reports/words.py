@@ -119,10 +119,17 @@ def _is_off(value: Any) -> bool:
 
 def _value_text(value: Any) -> str:
     if isinstance(value, Mapping):
-        return " ".join(f"{k} {_value_text(v)}".strip() for k, v in value.items() if not _is_off(v))
+        parts = [f"{key} {_within(item)}".strip() for key, item in value.items() if not _is_off(item)]
+        return parts[0] if len(parts) == 1 else f"({', '.join(parts)})"
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "[" + ", ".join(map(_value_text, value)) + "]"
     return "on" if value is True else "" if value is None else str(value)
+
+
+def _within(value: Any) -> str:
+    """An option's value after its name; options of its own stand in brackets."""
+    text = _value_text(value)
+    return f"({text})" if isinstance(value, Mapping) and not text.startswith("(") else text
 
 
 def rows_of(table: "pd.DataFrame") -> list[Any]:

@@ -226,6 +226,7 @@ class Drift(Trigger):
                 "threshold": verdict.bound,
                 "p_value": distance.p_value,
                 "fired": verdict.fires,
+                **({} if verdict.of is None else {"of": verdict.of, "measured": verdict.measured}),
             }
             for name, (distance, verdict) in (judged or {}).items()
         }

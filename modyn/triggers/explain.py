@@ -65,12 +65,25 @@ def _against(name: str, value: Any, bound: Any, fired: bool, *, low: bool = Fals
     return f"{name} was {_number(value)}, {beyond if fired else within} its bound {_number(bound)}"
 
 
+def _measure(named: str, numbers: Mapping[str, Any]) -> str:
+    """What was held against a criterion's bound, where that is not the value itself; what reaches the bound fires."""
+    reached = "not " * (not numbers["fired"])
+    side = f"{reached}at most" if numbers["of"] == "p-value" else f"{reached}at least"
+    if numbers.get("measured") is None:
+        return f"{named} were not known" if numbers["of"].endswith("s") else f"{named} was not known"
+    verb = "were" if numbers["of"].endswith("s") else "was"
+    return f"{named} {verb} {_number(numbers['measured'])}, {side} {_number(numbers['threshold'])}"
+
+
 def _drift(note: Note) -> list[str]:
     clauses = []
     for name, numbers in (note.get("metrics") or {}).items():
-        clause = _against(name, numbers["distance"], numbers["threshold"], numbers["fired"])
-        if numbers.get("p_value") is not None:
-            clause += f" (p = {_number(numbers['p_value'])})"
+        if numbers.get("of"):
+            clause = _measure(f"{name}'s {numbers['of']}", numbers) + f" (distance {_number(numbers['distance'])})"
+        else:
+            clause = _against(name, numbers["distance"], numbers["threshold"], numbers["fired"])
+            if numbers.get("p_value") is not None:
+                clause += f" (p = {_number(numbers['p_value'])})"
         clauses.append(clause)
     if len(clauses) > 1:
         clauses.append(f"decided by {note.get('decide')}")
@@ -90,16 +103,15 @@ def _performance(note: Note) -> list[str]:
     if note.get("score") is None:
         return []
     low = note.get("metric") not in ("loss", "mean-absolute-error")
-    any_fired = any(c["fired"] for c in (note.get("criteria") or {}).values())
-    clauses = [
-        _against(
-            f"{note.get('metric')} on {note.get('num_samples')} samples",
-            note["score"],
-            note.get("threshold"),
-            any_fired,
-            low=low,
-        )
+    criteria = note.get("criteria") or {}
+    named = f"{note.get('metric')} on {note.get('num_samples')} samples"
+    of_the_score = [
+        _against(named, note["score"], c["threshold"], c["fired"], low=low)
+        for c in criteria.values()
+        if not c.get("of")
     ]
+    clauses = of_the_score or [f"{named} was {_number(note['score'])}"]
+    clauses += [_measure(str(c["of"]), c) for c in criteria.values() if c.get("of")]
     if note.get("forecast") is not None:
         clauses.append(f"forecast for the next check {_number(note['forecast'])}")
     return clauses

@@ -155,7 +155,11 @@ class Performance(Trigger):
         num_samples: int = 0,
         ahead: float | None = None,
     ) -> bool:
-        criteria = {name: {"threshold": v.bound, "fired": v.fires} for name, v in (verdicts or {}).items()}
+        criteria: dict[str, dict[str, Any]] = {
+            name: {"threshold": v.bound, "fired": v.fires}
+            | (dict[str, Any]() if v.of is None else {"of": v.of, "measured": v.measured})
+            for name, v in (verdicts or {}).items()
+        }
         self.note(
             trigger="performance",
             key=self._last[0],

@@ -112,13 +112,42 @@ def test_windows_are_printed_half_open(page: str) -> None:
     assert "[2013-01-31, 2013-03-02)" in json.dumps(charts_of(page)["score-over-time"])
 
 
-def test_the_trigger_chart_has_distances_threshold_and_firings(page: str) -> None:
+def test_the_trigger_chart_has_distances_bounds_and_trainings(page: str) -> None:
     figure = charts_of(page)["trigger-1"]["*"]
-    traces = {trace["name"]: trace for trace in figure["data"]}
-    assert {"distance", "threshold", "fired", "p_value"} == set(traces)
-    assert len(traces["fired"]["x"]) == 12
-    assert set(traces["threshold"]["y"]) == {0.058}
-    assert traces["p_value"]["yaxis"] == "y2"
+    drawn = [(trace["name"], trace.get("yaxis", "y")) for trace in figure["data"]]
+    assert drawn == [
+        ("measured", "y2"),
+        ("bound", "y2"),
+        ("beyond its bound", "y2"),
+        ("measured", "y3"),
+        ("trained", "y"),
+    ]
+    assert [note["text"] for note in figure["layout"]["annotations"]] == ["distance", "p_value"]
+    assert len(figure["data"][2]["x"]) == 12
+    assert set(figure["data"][1]["y"]) == {0.058}
+
+
+def test_the_trigger_chart_draws_each_quantity_once_and_tells_votes_from_trainings(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    numbers = {"distance": 0.2, "threshold": 0.01, "p_value": 0.005, "fired": True, "of": "p-value", "measured": 0.005}
+    for key in range(3):
+        place = {"key": key, "timestamp": key * 1_000_000}
+        vote = {"trigger": "drift", "part_of": "cooldown", "fired": True, "distance": 0.2, "threshold": 0.01}
+        journal.log.append(
+            "trigger-checked", **place, **vote, metrics={"chi2": numbers}, num_reference=9, num_current=9
+        )
+        journal.log.append(
+            "trigger-checked", **place, trigger="cooldown", fired=key == 2, reason="the child fired", allowed=True
+        )
+    journal.round(0)
+    figure = charts_of(report_html(journal.close()))["trigger-0"]["*"]
+    labels = [note["text"] for note in figure["layout"]["annotations"]]
+    assert labels == ["chi2: p-value (log scale)", "chi2: distance"]
+    assert figure["caption"].startswith("Each point is a check (3 checks of drift).")
+    assert "what the whole trigger decided" in figure["caption"]
+    assert [len(trace["x"]) for trace in figure["data"] if trace["name"] == "trained"] == [1]
+    bound = next(trace for trace in figure["data"] if trace["name"] == "bound")
+    assert bound["y"] == [0.01] * 3
 
 
 def test_costs_add_up_over_rounds_and_stations(tmp_path: Path) -> None:

@@ -31,10 +31,12 @@ class Evidence:
 
 
 class Verdict(NamedTuple):
-    """Whether to train, and the bound that the value was compared with (None = there is none yet)."""
+    """Whether to train, and the bound (None = there is none yet); what was held against it, where that is not the value, and its name."""
 
     fires: bool
     bound: float | None = None
+    measured: float | None = None
+    of: str | None = None
 
 
 class Criterion(Policy):
@@ -50,7 +52,7 @@ class Criterion(Policy):
     def judge(self, evidence: Evidence) -> Verdict:
         """The verdict; a value that is NaN never fires."""
         verdict = self.verdict(evidence)
-        return Verdict(False, verdict.bound) if np.isnan(evidence.value) else verdict
+        return verdict._replace(fires=False) if np.isnan(evidence.value) else verdict
 
     def verdict(self, evidence: Evidence) -> Verdict:
         """The verdict on a value; what a criterion defines."""

@@ -6,6 +6,8 @@ from pydantic import Field, PositiveFloat
 from modyn.triggers.criteria import Criterion, Evidence, Verdict
 from modyn.types import Float64s
 
+MEASURE = "avoidable misclassifications"
+
 
 class AvoidableMisclassifications(Criterion):
     """Fires when the avoidable misclassifications since the last round, the sum of max(0, wrong - (1 - expected accuracy) n), reach a number.
@@ -15,8 +17,8 @@ class AvoidableMisclassifications(Criterion):
     >>> import numpy as np
     >>> checks = np.array([[100.0, 30.0], [100.0, 25.0]])
     >>> criterion = AvoidableMisclassifications(threshold=15, expected_accuracy=0.8)
-    >>> criterion.judge(Evidence(value=0.75, history=np.array([]), counts=checks))
-    Verdict(fires=True, bound=15.0)
+    >>> criterion.judge(Evidence(value=0.75, history=np.array([]), counts=checks)).fires
+    True
     """
 
     threshold: PositiveFloat = Field(description="the number of avoidable misclassifications that calls for training")
@@ -30,9 +32,9 @@ class AvoidableMisclassifications(Criterion):
     def verdict(self, evidence: Evidence) -> Verdict:
         expected = evidence.expected if self.expected_accuracy is None else self.expected_accuracy
         if evidence.counts is None or expected is None:
-            return Verdict(False, self.threshold)
-        total = avoidable(evidence.counts, expected, allow_reduction=self.allow_reduction).sum()
-        return Verdict(bool(total >= self.threshold), self.threshold)
+            return Verdict(False, self.threshold, None, MEASURE)
+        total = float(avoidable(evidence.counts, expected, allow_reduction=self.allow_reduction).sum())
+        return Verdict(total >= self.threshold, self.threshold, total, MEASURE)
 
 
 def avoidable(counts: Float64s, expected_accuracy: float, *, allow_reduction: bool) -> Float64s:

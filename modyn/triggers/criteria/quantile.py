@@ -14,7 +14,7 @@ class Quantile(Criterion):
 
     >>> import numpy as np
     >>> Quantile(window=4, q=0.25).judge(Evidence(value=4.0, history=np.array([0.0, 1.0, 2.0, 3.0])))
-    Verdict(fires=True, bound=2.25)
+    Verdict(fires=True, bound=2.25, measured=None, of=None)
     """
 
     window: PositiveInt = Field(10, description="number of past values")

@@ -12,7 +12,7 @@ class RollingAverage(Criterion):
 
     >>> import numpy as np
     >>> RollingAverage(deviation=0.5).judge(Evidence(value=1.6, history=np.array([0.5, 1.5])))
-    Verdict(fires=True, bound=1.5)
+    Verdict(fires=True, bound=1.5, measured=None, of=None)
     """
 
     window: PositiveInt = Field(10, description="number of past values")

@@ -10,7 +10,7 @@ class Threshold(Criterion):
 
     >>> import numpy as np
     >>> Threshold(value=0.5).judge(Evidence(value=0.6, history=np.array([])))
-    Verdict(fires=True, bound=0.5)
+    Verdict(fires=True, bound=0.5, measured=None, of=None)
     """
 
     value: float = Field(description="the bound")
