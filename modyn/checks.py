@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from modyn.errors import ConfigError, EvaluationError, did_you_mean
 from modyn.policy import name_of
-from modyn.selectors import holdout, worth
+from modyn.selectors import Selector, holdout, worth
 from modyn.types import Samples, Window
 from modyn.workspace import Workspace
 
@@ -43,19 +43,23 @@ def check(pipeline: "Pipeline", workspace: Workspace) -> Iterator[str]:
     )
     yield f"one batch fits: {trainer.check(samples.keys[: pipeline.training.batch_size])}"
     yield f"trigger {name_of(type(pipeline.trigger))}, selector {name_of(type(pipeline.selector))}"
-    selector, epochs = pipeline.selector.for_round(1), pipeline.training.epochs_of(1)
-    check_selector(selector, trainer, trainer.labelled(samples)[:256])
-    size = pipeline.training.batch_size
-    for told in (
-        worth.warning(selector, epochs=epochs, num_candidates=len(samples)),
-        holdout.warning(selector.irreducible, num_candidates=len(samples), batch_size=size),
-    ):
-        if told is not None:
-            yield f"warning: {told}"
+    for selector in pipeline.selector.deciding:
+        check_selector(selector, trainer, trainer.labelled(samples)[:256])
+        yield from _warnings(pipeline, selector, len(samples))
     if pipeline.evaluation is not None:
         yield from _check_evaluation(
             Evaluator(pipeline.evaluation, trainer.labelled(samples)), pipeline, trainer, samples
         )
+
+
+def _warnings(pipeline: "Pipeline", selector: Selector, num_candidates: int) -> Iterator[str]:
+    epochs, size = pipeline.training.epochs_of(1), pipeline.training.batch_size
+    for told in (
+        worth.warning(selector, epochs=epochs, num_candidates=num_candidates),
+        holdout.warning(selector.irreducible, num_candidates=num_candidates, batch_size=size),
+    ):
+        if told is not None:
+            yield f"warning: {told}"
 
 
 def _check_evaluation(
@@ -77,12 +81,13 @@ def _check_names(pipeline: "Pipeline", workspace: Workspace, columns: Collection
     """Raise ModynError if the pipeline names a column or a checkpoint that does not exist."""
     from modyn.models.store import ModelStore
 
-    for name in pipeline.selector.for_round(0).columns:
+    for name in pipeline.selector.columns:
         if name not in columns:
             raise ConfigError(f"selector: the dataset has no column '{name}'. {did_you_mean(name, columns)}")
     kind, _, checkpoint = pipeline.training.start.partition(":")
     if kind == "checkpoint":
         ModelStore(workspace).get(checkpoint)
-    proxy = getattr(pipeline.selector.for_round(1), "proxy", None)
-    if proxy is not None:
-        ModelStore(workspace).get(proxy)
+    for selector in pipeline.selector.deciding:
+        proxy = getattr(selector, "proxy", None)
+        if proxy is not None:
+            ModelStore(workspace).get(proxy)

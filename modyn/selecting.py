@@ -14,7 +14,7 @@ import numpy as np
 from modyn.errors import NotFound, TrainingError
 from modyn.models.spec import ModelSpec
 from modyn.models.store import ModelStore
-from modyn.policy import Importable
+from modyn.policy import Importable, name_of
 from modyn.runlog import RunLog
 from modyn.selectors import Selector, stored
 from modyn.selectors.holdout import irreducible_losses
@@ -236,7 +236,11 @@ class Selecting:
 
 
 def check_selector(selector: Selector, trainer: Trainer, samples: Samples) -> None:
-    """Let a selector choose of a few samples by an untrained model. Raises ModynError if it can never choose of such samples."""
+    """Let a selector choose of a few samples by an untrained model.
+
+    Raises ModynError if it can never choose of such samples, or with such a model.
+    """
+    _check_chosen_while_training(selector, trainer)
     if "forgetting" in selector.needs and trainer.task != "classification":
         raise TrainingError("forgetting counts right and wrong classes, and this loss is not one of classification")
     number = len(samples)
@@ -253,6 +257,20 @@ def check_selector(selector: Selector, trainer: Trainer, samples: Samples) -> No
     else:
         size = max(1, round(selector.in_batch.share * number))
         selector.in_batch.pick(signals, size, np.random.default_rng(0), samples.labels)
+
+
+def _check_chosen_while_training(selector: Selector, trainer: Trainer) -> None:
+    reasons = {
+        "at: batch chooses within batches": selector.in_batch is not None,
+        f"it selects anew every {selector.every_epochs} epochs": bool(selector.every_epochs),
+        "it reads what training notes of each sample": selector.uses_history,
+    }
+    told = trainer.why_not_choose
+    if told is not None and any(reasons.values()):
+        what = next(reason for reason, holds in reasons.items() if holds)
+        raise TrainingError(
+            f"selector {name_of(type(selector))}: {what.replace('every 1 epochs', 'every epoch')}, but {told}"
+        )
 
 
 def _scoring(trainer: Trainer, weights: Weights, selector: Selector) -> Score:

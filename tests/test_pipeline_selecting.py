@@ -196,6 +196,36 @@ def test_check_tells_of_a_proxy_that_does_not_exist_and_of_a_signal_that_is_no_n
             list(check(modyn.Pipeline.load(path), stream))
 
 
+CHOSEN_WHILE_TRAINING = [
+    ({"rs2": {"budget": "25%"}}, "selector rs2: it selects anew every epoch, but an estimator learns by itself"),
+    ({"forgetting": {"budget": "25%"}}, "selector forgetting: it reads what training notes of each sample, but an"),
+    ({"loss": {"budget": "25%", "scores": "history"}}, "selector loss: it reads what training notes of each sample"),
+    ({"loss": {"budget": "25%", "at": "batch"}}, "selector loss: at: batch chooses within batches, but an estimator"),
+    ({"schedule": {"steps": [{"use": "all"}, {"start": 9, "use": {"rs2": {"budget": "25%"}}}]}}, "selector rs2: it"),
+]
+
+
+@pytest.mark.parametrize(("selector", "message"), CHOSEN_WHILE_TRAINING, ids=str)
+def test_check_tells_of_selectors_that_an_estimator_does_not_suit(
+    pipeline_file: Write, stream: Workspace, selector: dict, message: str
+) -> None:
+    path = pipeline_file(("training:", f"selector: {json.dumps(selector)}\ntraining:"))
+    pipeline = modyn.Pipeline.load(path, ["model=sklearn.naive_bayes:GaussianNB", "training={}"])
+    with pytest.raises(modyn.errors.ModynError, match=message):
+        list(check(pipeline, stream))
+
+
+def test_check_looks_at_every_step_of_a_schedule(pipeline_file: Write, stream: Workspace) -> None:
+    later = {"loss": {"budget": "90%", "at": "batch"}}
+    selector = {"schedule": {"steps": [{"use": "all"}, {"start": 3, "use": later}]}}
+    path = pipeline_file(("training:", f"selector: {json.dumps(selector)}\ntraining:"))
+    assert any("selecting cannot pay off" in line for line in check(modyn.Pipeline.load(path), stream))
+    later["loss"]["proxy"], later["loss"]["at"] = "small-1/9", "window"
+    path = pipeline_file(("training:", f"selector: {json.dumps(selector)}\ntraining:"))
+    with pytest.raises(modyn.errors.NotFound, match="there is no checkpoint 'small-1/9'"):
+        list(check(modyn.Pipeline.load(path), stream))
+
+
 def test_a_score_that_is_no_number_stops_a_choice_within_batches(
     pipeline_file: Write, stream: Workspace, tmp_path: Path
 ) -> None:

@@ -3,6 +3,7 @@
 ``models/<run>/<round>/`` holds ``weights.safetensors`` and ``checkpoint.json``; a checkpoint's id is ``<run>/<round>``.
 """
 
+import difflib
 import glob
 import hashlib
 import json
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     import torch
 
     Weights = Mapping[str, torch.Tensor]
+
+
+FEW = 8
+"""So many checkpoints are named where one was not found."""
 
 
 class ModelStore:
@@ -82,6 +87,16 @@ class ModelStore:
             )
         return self.root / run / number
 
+    def _nearest(self, checkpoint_id: str) -> str:
+        """The nearest checkpoint, or how many there are, of how many runs: a long list would help nobody."""
+        known = list(self._ids())
+        if len(known) <= FEW:
+            return did_you_mean(checkpoint_id, known)
+        runs = {identity.rpartition("/")[0] for identity in known}
+        nearest = difflib.get_close_matches(checkpoint_id, known, n=1, cutoff=0)[0]
+        count = f"{len(known):,} checkpoints of {len(runs):,} run{'s' if len(runs) > 1 else ''}"
+        return f"Did you mean '{nearest}'? There are {count}."
+
     def _read(self, checkpoint_id: str) -> tuple[Checkpoint, str]:
         """A checkpoint's lineage and the checksum of its weights."""
         path = self._folder(checkpoint_id) / "checkpoint.json"
@@ -90,8 +105,6 @@ class ModelStore:
             digest = str(lineage.pop("sha256"))
             return Checkpoint(**lineage), digest
         except FileNotFoundError:
-            raise NotFound(
-                f"there is no checkpoint '{checkpoint_id}'. {did_you_mean(checkpoint_id, self._ids())}"
-            ) from None
+            raise NotFound(f"there is no checkpoint '{checkpoint_id}'. {self._nearest(checkpoint_id)}") from None
         except (ValueError, TypeError, KeyError, AttributeError):
             raise Damaged(f"{path} is not what was stored") from None

@@ -134,6 +134,11 @@ class Selector(Policy):
         del number
         return self
 
+    @property
+    def deciding(self) -> tuple["Selector", ...]:
+        """Every selector that decides in some round: this one, but for ``schedule``."""
+        return (self,)
+
     def stream(self, seed: int, candidates: Candidates) -> np.random.Generator:
         """The random numbers of a choice: a pure function of seed, round and epoch."""
         return np.random.default_rng([seed, candidates.round, candidates.epoch])

@@ -58,6 +58,11 @@ class Schedule(Selector):
         own = {name: getattr(chosen, name) for name in chosen.model_fields_set}
         return type(chosen)(**own | {name: getattr(self, name) for name in common})
 
+    @property
+    def deciding(self) -> tuple[Selector, ...]:
+        """Those of all steps, each with the schedule's options where it has none of its own."""
+        return tuple(one for step in self.steps for one in self.for_round(step.start).deciding)
+
     def choose(self, candidates: Candidates, signals: Signals | None, *, seed: int) -> Selection:
         """What the round's selector chooses."""
         return self.for_round(candidates.round).choose(candidates, signals, seed=seed)

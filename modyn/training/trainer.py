@@ -151,13 +151,22 @@ class Trainer:
         no finite number, memory runs out, or shapes do not fit; BadSample naming the key if the parser fails on a sample.
         """
         began = time.perf_counter()
+        if choice is not None and (told := self.why_not_choose) is not None:
+            raise TrainingError(told)
         if self._learns_by_itself:
-            return self._fit_estimator(selection, round, start, choice)
-        if choice is not None and self.options.devices > 1:
-            raise TrainingError("training.devices: selecting while training works on one device")
+            return self._fit_estimator(selection, round, start)
         work = self._rank_work(selection, round, start)
         with threads(self.options.threads), devices.joined(self.options.devices, self.device, work) as ranks:
             return self._fit(selection, round=round, start=start, choice=choice or Choice(), ranks=ranks, began=began)
+
+    @property
+    def why_not_choose(self) -> str | None:
+        """Why nothing can be chosen or noted while training; None if it can."""
+        if self._learns_by_itself:
+            return "an estimator learns by itself: selecting while training needs a torch model"
+        if self.options.devices > 1:
+            return "training.devices: selecting while training works on one device"
+        return None
 
     @cached_property
     def _learns_by_itself(self) -> bool:
@@ -174,12 +183,9 @@ class Trainer:
         selection: Selection,
         round: int,  # noqa: A002
         start: Mapping[str, Tensor] | None,
-        choice: Choice | None,
     ) -> Fitted:
-        if choice is not None or self.options.devices > 1 or self.options.early_stopping is not None:
-            raise TrainingError(
-                "an estimator learns by itself: selecting while training, early_stopping and devices need a torch model"
-            )
+        if self.options.devices > 1 or self.options.early_stopping is not None:
+            raise TrainingError("an estimator learns by itself: early_stopping and devices need a torch model")
         with threads(self.options.threads), seeded(derived_seed(self.seed, TRAIN, round), self.device):
             return estimators.fit(
                 self._built(round),

@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,13 @@ def test_a_missing_checkpoint_names_the_nearest(store: ModelStore) -> None:
     store.put(WEIGHTS, checkpoint())
     with pytest.raises(NotFound, match=r"there is no checkpoint 'r-1/1'\. Did you mean 'r-1/0'\?"):
         store.get("r-1/1")
+
+
+def test_of_many_checkpoints_only_the_nearest_is_named(store: ModelStore) -> None:
+    for number in range(12):
+        store.put(WEIGHTS, replace(checkpoint(), id=f"r-1/{number}", round=number))
+    with pytest.raises(NotFound, match=r"'zzz/99'\. Did you mean 'r-1/\d+'\? There are 12 checkpoints of 1 run\.$"):
+        store.get("zzz/99")
 
 
 def test_a_flipped_byte_is_found(store: ModelStore) -> None:
