@@ -34,7 +34,7 @@ KINDS: Mapping[str, str] = {
     "batch_share (the share of each large batch that is trained on, chosen while training | null); comes again after training with what was "
     "trained on, if that was chosen while training: the last counts",
     "epoch": "epoch, loss, num_samples, samples_per_s, seconds {wait, move, forward, backward, step}, and what the trainer adds",
-    "trained": "parent, num_samples, num_steps, loss, device, peak_memory_bytes, first_step_s (from trigger to first step)",
+    "trained": "parent, num_samples (each once), num_seen (in all steps), num_steps, loss (null = not told), device, peak_memory_bytes, first_step_s (from trigger to first step)",
     "stored": "checkpoint, size_bytes",
     "evaluated": "checkpoint (null for a baseline), baseline (null | majority-class | no-change), num_samples, "
     "scores [{window, metric, value (null = undefined), reason}]",

@@ -70,7 +70,7 @@ class Stations:
         self.features = Deployed(
             self.trainer,
             self.reader,
-            deleted=lambda keys: ~np.isin(keys, self.live.samples().keys),
+            deleted=self.live.deleted_among,
             requests=lambda: requests_in(log.folder),
             now=self.now,
         )
@@ -262,8 +262,8 @@ class Stations:
         before = self.clock()
         fitted = self.trainer.fit(selection, round=number, start=start, choice=self._choice)
         waited, loading = before - self._fired_at, fitted.seconds["load"]
-        self._cost("load", loading, fitted.num_samples)
-        self._cost("train", self.clock() - before - loading, fitted.num_samples)
+        self._cost("load", loading, fitted.num_seen)
+        self._cost("train", self.clock() - before - loading, fitted.num_seen)
         if self._choice is not None and self._choice.chooses:
             selection = self.selecting.trained_on(number, selection)
             self._write_selected(selector, candidates, selection)
@@ -271,9 +271,10 @@ class Stations:
             "trained",
             round=number,
             parent=parent,
-            num_samples=len(selection),
+            num_samples=min(len(selection), fitted.num_samples),
+            num_seen=fitted.num_seen,
             num_steps=fitted.num_steps,
-            loss=fitted.loss,
+            loss=None if fitted.loss != fitted.loss else fitted.loss,
             device=fitted.device,
             peak_memory_bytes=fitted.peak_memory_bytes,
             first_step_s=waited + fitted.first_step_s,

@@ -52,7 +52,7 @@ class Batch:
         )
 
 
-STRETCH_ROWS = 2**17
+STRETCH_ROWS, FIRST_ROWS = 2**17, 2**15
 
 
 @dataclass(eq=False)
@@ -64,14 +64,14 @@ class Stretch:
     """
 
     selection: Selection
-    rows: Int64s
+    rows: Array
     keys: Int64s
     weights: Array | None
     labels: Array | None = None
     has_labels: bool = False
 
     @classmethod
-    def of(cls, selection: Selection, rows: Int64s) -> "Stretch":
+    def of(cls, selection: Selection, rows: Array) -> "Stretch":
         """The stretch of these rows."""
         weights = None if selection.weights is None else selection.weights.take(rows)
         return cls(selection, rows, selection.keys.take(rows), weights)
@@ -159,7 +159,7 @@ class Plan:
         """The selection of an epoch; the last given one holds for all later ones."""
         return self.selections[min(epoch, len(self.selections) - 1)] if self.selections else selection
 
-    def order(self, num_rows: int, epoch: int) -> Int64s:
+    def order(self, num_rows: int, epoch: int) -> Array:
         """The rows of an epoch in the order in which they are trained on."""
         order = epoch_order(num_rows, seed=self.seed, round=self.round, epoch=epoch, window=self.shuffle_window)
         return order[: num_rows // self.batch_size * self.batch_size] if self.drop_last else order
@@ -175,7 +175,7 @@ class Plan:
                 if high <= start * self.batch_size:
                     continue
                 if stretch is None or high > end:
-                    first, end = low, max(high, low + STRETCH_ROWS)
+                    first, end = low, max(high, low + (STRETCH_ROWS if stretch else FIRST_ROWS))
                     stretch = Stretch.of(chosen, order[first:end])
                 yield self._block(stretch, slice(low - first, high - first), epoch, low // self.batch_size, start)
 

@@ -182,12 +182,13 @@ def fit(
     weights = state_of(estimator)
     _check_kept(estimator, restore(fresh(), weights), features_of(last[0]))
     if log is not None:
-        _log(log, round, passed, watch.waited, len(selection))
+        _log(log, round, passed, watch)
     return Fitted(
         weights=weights,
-        num_samples=len(selection),
+        num_samples=min(len(selection), watch.num_seen),
+        num_seen=watch.num_seen,
         num_steps=calls,
-        loss=0.0,
+        loss=float("nan"),
         seconds={"load": watch.waited, "train": passed - watch.waited},
         first_step_s=watch.first_s - began,
         device="cpu",
@@ -209,13 +210,15 @@ def _parameters(estimator: Any, method: str) -> Mapping[str, Any]:
     return signature(getattr(estimator, method)).parameters if hasattr(estimator, method) else {}
 
 
-def _log(log: RunLog, round: int, passed: float, waited: float, num_samples: int) -> None:  # noqa: A002
+def _log(log: RunLog, round: int, passed: float, watch: "_Stopwatch") -> None:  # noqa: A002
+    """All epochs as one event, as ``fit`` is one call; an estimator does not tell its loss."""
+    waited, num_samples = watch.waited, watch.num_seen
     seconds = {"wait": waited, "move": 0.0, "forward": 0.0, "backward": 0.0, "step": passed - waited}
     log.append(
         "epoch",
         round=round,
         epoch=0,
-        loss=0.0,
+        loss=None,
         num_samples=num_samples,
         samples_per_s=num_samples / max(1e-9, passed),
         seconds=seconds,
@@ -246,9 +249,10 @@ def _check_kept(estimator: Any, restored: Any, features: Array) -> None:
 
 
 class _Stopwatch:
-    """Seconds spent waiting for batches, and when the first had been learnt from."""
+    """Seconds spent waiting for batches, when the first had been learnt from, and how many samples there were."""
 
     def __init__(self) -> None:
+        self.num_seen = 0
         self.waited = 0.0
         self.first_s = 0.0
 
@@ -263,4 +267,5 @@ class _Stopwatch:
             if batch is None:
                 return
             last[:] = [batch]
+            self.num_seen += len(batch)
             yield batch

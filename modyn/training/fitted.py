@@ -16,12 +16,14 @@ from modyn.training.order import num_batches
 class Fitted:
     """What a round's training gave: ``weights`` on the CPU, and what it took.
 
-    ``num_samples`` counts the samples trained on, ``loss`` is the last epoch's mean, ``seconds`` has ``load`` and ``train``,
+    ``num_samples`` counts the samples of the selection that were trained on, each once and less those held out; ``num_seen`` those in all
+    optimiser steps, each as often as it was in one. ``loss`` is the last epoch's mean (NaN of an estimator, which does not tell it), ``seconds`` has ``load`` and ``train``,
     ``first_step_s`` is the time from the call to the end of the first optimiser step.
     """
 
     weights: dict[str, Tensor]
     num_samples: int
+    num_seen: int
     num_steps: int
     loss: float
     seconds: Mapping[str, float]

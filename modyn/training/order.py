@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from modyn.types import Int64s
+from modyn.types import Array, Int64s
 
 SHUFFLE, SAMPLE, MODEL, TRAIN, HELD_OUT, AUGMENT, CHOOSE = range(7)
 """What a stream of random numbers is for; two purposes never share one."""
@@ -19,8 +19,8 @@ def derived_seed(seed: int, *purpose: int) -> int:
     return int(np.random.SeedSequence([seed & (2**64 - 1), *purpose]).generate_state(1, np.uint64)[0] >> 1)
 
 
-def epoch_order(num_rows: int, *, seed: int, round: int, epoch: int, window: int | None) -> Int64s:  # noqa: A002
-    """The rows ``[0, num_rows)`` in the order of one epoch.
+def epoch_order(num_rows: int, *, seed: int, round: int, epoch: int, window: int | None) -> Array:  # noqa: A002
+    """The rows ``[0, num_rows)`` in the order of one epoch, as integers of four or eight bytes.
 
     ``window`` is 0 for no shuffling, None for a shuffle of everything, else the size of the stretches that are shuffled: their order,
     and the rows within each, so that a stretch is read from storage once.
@@ -31,7 +31,7 @@ def epoch_order(num_rows: int, *, seed: int, round: int, epoch: int, window: int
         # torch takes 5 ms for a million rows as int32, 8 as int64 (it is the same order), NumPy 15.
         shuffler = torch.Generator().manual_seed(derived_seed(seed, SHUFFLE, round, epoch))
         kind = torch.int32 if num_rows < 2**31 else torch.int64
-        return torch.randperm(num_rows, generator=shuffler, dtype=kind).numpy().astype(np.int64, copy=False)
+        return torch.randperm(num_rows, generator=shuffler, dtype=kind).numpy()
     generator = random(seed, SHUFFLE, round, epoch)
     rows = np.arange(num_rows, dtype=np.int64)
     starts = np.arange(0, num_rows, window)

@@ -13,7 +13,7 @@ import torch
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Seed torch's, NumPy's and Python's global generators inside the block; outside they are as before."""
     numpy_state, python_state = np.random.get_state(), python_random.getstate()
-    devices = [device.index or 0] if device.type == "cuda" else []
+    devices = list(range(torch.cuda.device_count())) if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         np.random.seed(seed % 2**32)

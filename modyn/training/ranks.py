@@ -40,6 +40,28 @@ class Ranks:
         ids = [device] if device.type == "cuda" else None
         return DistributedDataParallel(model, device_ids=ids)
 
+    def gathered(self, content: bytes, device: torch.device) -> list[bytes]:
+        """What every rank gives, in their order, on every one of them; all must call it at the same step."""
+        if self.num_ranks == 1:
+            return [content]
+        sizes = torch.zeros(self.num_ranks, dtype=torch.int64, device=device)
+        sizes[self.rank] = len(content)
+        distributed.all_reduce(sizes)
+        largest = int(sizes.max())
+        mine = torch.zeros(largest, dtype=torch.uint8)
+        mine[: len(content)] = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+        parts = [torch.empty(largest, dtype=torch.uint8, device=device) for _ in range(self.num_ranks)]
+        distributed.all_gather(parts, mine.to(device))
+        return [part[:size].cpu().numpy().tobytes() for part, size in zip(parts, sizes.tolist(), strict=True)]
+
+    def agreed(self, is_due: bool, device: torch.device) -> bool:
+        """What rank 0 says, on every one of them; all must call it at the same step."""
+        if self.num_ranks == 1:
+            return is_due
+        said = torch.tensor([is_due], dtype=torch.uint8, device=device)
+        distributed.broadcast(said, 0)
+        return bool(said)
+
     def total(self, losses: Tensor) -> Tensor:
         """The sum over all ranks, on every one of them."""
         distributed.all_reduce(losses)

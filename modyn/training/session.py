@@ -32,6 +32,8 @@ from modyn.training.step import Step
 from modyn.types import BatchRule, Selection, Signals
 
 PROGRESS_S = 0.25
+AGREE_STEPS = 10
+"""Several devices ask each other every so many steps whether it is time to keep their state."""
 CHECK_STEPS = 50
 """On a GPU, and on several devices, losses are looked at every so many steps: each look waits for the device."""
 
@@ -91,7 +93,7 @@ class Session:
         self.average = None if options.ema is None else MovingAverage(model, decay=options.ema.decay)
         self.ranks, self.hooks, self.watch, self.saved = ranks, hooks, watch, saved
         self.num_samples = len(selection)
-        self.num_steps = 0
+        self.num_steps = self.num_seen = 0
         self.epoch, self.epoch_step, self.selected_at = 0, 0, 0
         self.loss = 0.0
         self.first_step_s = 0.0
@@ -197,8 +199,8 @@ class Session:
             self.clock.start()
 
     def move(self, tensor: Tensor) -> Tensor:
-        """The tensor on the session's device; from pinned memory without waiting."""
-        return tensor.to(self.device, non_blocking=True)
+        """The tensor on the session's device; to a GPU, from pinned memory, without waiting."""
+        return tensor.to(self.device, non_blocking=self.device.type == "cuda")
 
     def _train_on(self, batch: Batch) -> None:
         try:
@@ -209,6 +211,7 @@ class Session:
         except Exception as error:
             raise explain(error, self.model, batch.inputs, where=self._where(batch.epoch, batch.step)) from error
         size = len(batch) if self.ranks.num_ranks == 1 else self._batch_size(batch.step)
+        self.num_seen += size
         self.ledger.add(loss, size, batch.epoch, batch.step)
         if self.ledger.is_due:
             self._check_losses()
@@ -227,9 +230,10 @@ class Session:
         now = time.perf_counter()
         if self._steps_here == 1:
             self.first_step_s = now - self._began
-        if self.hooks.steps and self.hooks.wants(self.num_steps) and self.ranks.is_first:
-            self._check_losses()
-            self._observe(self.ledger.last, is_epoch_end=False)
+        if self.hooks.steps and self.hooks.wants(self.num_steps):
+            self._check_losses()  # by all devices, as it adds up over them
+            if self.ranks.is_first:
+                self._observe(self.ledger.last, is_epoch_end=False)
         if self.log is not None and now - self._shown >= PROGRESS_S:
             self._show(batch, now)
 
@@ -237,8 +241,10 @@ class Session:
         return f"round {self.round}, epoch {epoch}, step {step}"
 
     def _check_losses(self) -> None:
-        """Raise TrainingError at the first step whose loss is no finite number."""
+        """Raise TrainingError at the first step whose loss is no finite number. A GPU's work that this waits for is the step's time."""
+        self.clock.start()
         bad = self.ledger.settle()
+        self.clock.lap("step")
         if bad is not None:
             epoch, step, loss = bad
             raise TrainingError(
@@ -338,7 +344,8 @@ class Session:
         weights = self.weights() if self.watch is None else self.watch.best
         return Fitted(
             weights={name: on_cpu(value) for name, value in weights.items()},
-            num_samples=self.num_samples,
+            num_samples=min(self.num_samples, self.num_seen),
+            num_seen=self.num_seen,
             num_steps=self.num_steps,
             loss=self.loss,
             seconds={"load": self.load_s, "train": self.train_s},
@@ -348,22 +355,30 @@ class Session:
         )
 
     def _is_save_due(self) -> bool:
+        """Whether to keep the state now; the same on all devices, so that each gives its part."""
         options = self.options.checkpoint
-        if options is None or not self.ranks.is_first:
+        if options is None:
             return False
-        by_time = options.time is not None and time.perf_counter() - self._saved_at >= options.time / 1e6
-        return by_time or (options.steps is not None and self.num_steps % options.steps == 0)
+        if options.steps is not None and self.num_steps % options.steps == 0:
+            return True
+        if options.time is None or (self.ranks.num_ranks > 1 and self.num_steps % AGREE_STEPS):
+            return False
+        return self.ranks.agreed(time.perf_counter() - self._saved_at >= options.time / 1e6, self.device)
 
     def save(self) -> None:
-        """Keep the full state; does not change it."""
+        """Keep the full state; does not change it. Rank 0 writes it, with the generators of all."""
         assert self.saved is not None
-        if self.ranks.num_ranks == 1:
-            self._check_losses()
-        states.save(self.saved.path, self.state_dict(), belongs_to=self.saved.belongs_to)
+        self._check_losses()
+        randoms = self.ranks.gathered(states.to_bytes(random_state(self.device)), self.device)
+        if self.ranks.is_first:
+            state = self.state_dict() | {
+                "randoms": [torch.frombuffer(bytearray(r), dtype=torch.uint8) for r in randoms]
+            }
+            states.save(self.saved.path, state, belongs_to=self.saved.belongs_to)
         self._saved_at = time.perf_counter()
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the rest of training depends on: weights, optimisers, schedules, scaler, generators, position."""
+        """All that the rest of training depends on but the generators: weights, optimisers, schedules, scaler, position."""
         return {
             "model": dict(self.model.state_dict()),
             "optimizers": [optimizer.state_dict() for optimizer in self.step.optimizers],
@@ -372,8 +387,8 @@ class Session:
             "average": None if self.average is None else self.average.state_dict(),
             "watch": None if self.watch is None else self.watch.state_dict(),
             "ledger": self.ledger.state_dict(),
-            "random": random_state(self.device),
             "position": {"num_steps": self.num_steps, "epoch": self.epoch, "epoch_step": self.epoch_step},
+            "num_seen": self.num_seen,
             "selected_at": self.selected_at,
             "selection": (self.selection.keys, self.selection.weights) if self.selected_at else None,
             "recorder": None if self.recorder is None else self.recorder.state_dict(),
@@ -385,7 +400,7 @@ class Session:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Stand where ``state_dict`` was taken."""
+        """Stand where ``save`` took the state."""
         self.model.load_state_dict(state["model"])
         for optimizer, kept in zip(self.step.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(kept)
@@ -397,8 +412,9 @@ class Session:
         if self.watch is not None:
             self.watch.load_state_dict(state["watch"])
         self.ledger.load_state_dict(state["ledger"])
-        if self.ranks.is_first:
-            set_random_state(state["random"], self.device)
+        if self.ranks.rank < len(state["randoms"]):  # of as many devices as before, or more
+            set_random_state(states.from_bytes(state["randoms"][self.ranks.rank].numpy().tobytes()), self.device)
+        self.num_seen = state["num_seen"]
         self.num_steps, self.epoch, self.epoch_step = (
             state["position"][name] for name in ("num_steps", "epoch", "epoch_step")
         )

@@ -3,6 +3,7 @@
 A file is replaced as a whole and names what it belongs to, so that a training goes on only from its own state.
 """
 
+import hashlib
 import json
 import math
 from collections import Counter
@@ -17,6 +18,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from modyn.errors import Damaged, TrainingError
+from modyn.training.options import Training
+from modyn.types import Selection
 from modyn.workspace import write_durably
 
 _FORMAT = "modyn-training-state-1"
@@ -24,11 +27,25 @@ _FORMAT = "modyn-training-state-1"
 
 def save(path: Path, state: Mapping[str, Any], *, belongs_to: str) -> None:
     """Write a state, durably and at once. Raises TrainingError if it holds something that cannot be kept."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_durably(path, to_bytes(state, belongs_to=belongs_to))
+
+
+def to_bytes(state: Mapping[str, Any], *, belongs_to: str = "") -> bytes:
+    """A state as the content of a file. Raises TrainingError if it holds something that cannot be kept."""
     tensors: dict[str, Tensor] = {}
     plain = json.dumps(_packed(dict(state), tensors), allow_nan=False)
     metadata = {"format": _FORMAT, "belongs_to": belongs_to, "state": plain}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_durably(path, safetensors.torch.save(tensors, metadata))
+    content: bytes = safetensors.torch.save(tensors, metadata)
+    return content
+
+
+def from_bytes(content: bytes) -> dict[str, Any]:
+    """The state of which ``to_bytes`` made this."""
+    size = int.from_bytes(content[:8], "little")
+    metadata = json.loads(content[8 : 8 + size])["__metadata__"]
+    state: dict[str, Any] = _unpacked(json.loads(metadata["state"]), safetensors.torch.load(content))
+    return state
 
 
 def load(path: Path, *, belongs_to: str) -> dict[str, Any] | None:
@@ -88,3 +105,24 @@ def _unpacked(value: Any, tensors: Mapping[str, Tensor]) -> Any:
         return float(content)
     items = [_unpacked(item, tensors) for item in content]
     return tuple(items) if kind == "~tuple" else items
+
+
+_BESIDES = {"workers", "checkpoint", "hooks", "writers", "cache", "compile", "devices"}
+"""Options that do not decide what a training gives."""
+
+
+def digest(
+    options: Training,
+    seed: int,
+    round: int,  # noqa: A002
+    selection: Selection,
+    start: Mapping[str, Tensor] | None,
+) -> str:
+    """What a training's state belongs to: options, seed, round, selection, and the weights it started from."""
+    document = options.model_dump(mode="json", exclude=_BESIDES)
+    found = hashlib.sha256(json.dumps([document, seed, round], sort_keys=True, default=str).encode())
+    found.update(np.ascontiguousarray(selection.keys).tobytes())
+    found.update(b"" if selection.weights is None else np.ascontiguousarray(selection.weights).tobytes())
+    for name, value in sorted((start or {}).items()):
+        found.update(name.encode() + value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()

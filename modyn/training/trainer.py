@@ -1,8 +1,6 @@
 """The trainer: fits a model to a selection, predicts with weights, and checks that parser, model and loss fit each other."""
 
 import contextlib
-import hashlib
-import json
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -50,6 +48,7 @@ from modyn.types import Float32s, Int64s, Reader, Samples, Selection, Signals
 
 FEW_ROWS, FEW_IN_BATCH = 1024, 256
 PREDICT_ROWS = 4096
+SLOW_HALF = "training.precision: fp16 on a CPU is computed in fp32 piece by piece, some nine times slower than fp32; bf16 or fp32 is meant for it"
 PREDICT_BYTES = {"cpu": 2**20}
 """Of inputs in one batch without a backward pass; elsewhere 16 MB. On a CPU, 3,000 images of 28 x 28 at once take twice the time each that 256 do."""
 
@@ -88,6 +87,12 @@ class Trainer:
         self._scorer: tuple[object, Scorer] | None = None
         self._predicts_with: Mapping[str, Tensor] | None = None
         self._compiled: tuple[nn.Module, Callable[..., Any]] | None = None
+        self._told = [SLOW_HALF] if log is not None and self.is_slow_half else []
+
+    @property
+    def is_slow_half(self) -> bool:
+        """Whether half precision is asked for where it only costs time."""
+        return self.options.precision == "fp16" and self.device.type == "cpu"
 
     def _new_loader(self, num_workers: int | None, *, cache: ParsedCache | None = None) -> Loader:
         options = self.options
@@ -111,10 +116,10 @@ class Trainer:
         return on_disk(folder, otherwise=self.state_dir or Path.cwd())
 
     def _pass_on_warnings(self) -> None:
-        """What the cache has to say, as warnings of the run."""
-        told, cache = [], self.loader.cache
+        """What trainer and cache have to say, as warnings of the run; each is said once."""
+        (told, self._told), cache = (self._told, []), self.loader.cache
         if cache is not None:
-            told, cache.told = cache.told, []
+            told, cache.told = [*told, *cache.told], []
         for message in told:
             if self.log is not None:
                 self.log.append("warning", message=message)
@@ -216,6 +221,9 @@ class Trainer:
     ) -> Fitted:
         if ranks.num_ranks > 1:
             self.device = devices.device_of(self.device, ranks.rank)
+            self.criterion = self.criterion.to(self.device)
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
         chosen, watch = self._held_out(selection, round)
         saved = self._saved(selection, round, start)
         with seeded(derived_seed(self.seed, TRAIN, round, ranks.rank), self.device):
@@ -261,7 +269,7 @@ class Trainer:
             raise ConfigError([Problem(path="training.checkpoint", message="needs a run's folder, or state_dir")])
         return Saved(
             path=self.state_dir / f"round-{round}.safetensors",
-            belongs_to=_digest(self.options, self.seed, round, selection, start),
+            belongs_to=states.digest(self.options, self.seed, round, selection, start),
         )
 
     def _forward_of(self, model: nn.Module, ranks: Ranks) -> tuple[nn.Module, Callable[..., Any]]:
@@ -367,7 +375,7 @@ class Trainer:
         return self._new_loader(0)
 
     def _move(self, tensor: Tensor) -> Tensor:
-        return tensor.to(self.device, non_blocking=True)
+        return tensor.to(self.device, non_blocking=self.device.type == "cuda")
 
     def _forward(self, model: nn.Module, batch: Batch, *, where: str) -> Tensor:
         moved = batch.to(self._move)
@@ -407,7 +415,7 @@ class Trainer:
         name = getattr(model, "modyn_name", type(model).__name__)
         return (
             f"parser gives {layout(batch.inputs)}, {name} ({count:,} parameters, on {self.device}) gives {layout(outputs)}, "
-            f"loss {loss:.4g}{hint}"
+            f"loss {loss:.4g}{hint}{f'; warning: {SLOW_HALF}' if self.is_slow_half else ''}"
         )
 
     def _try_step(self, model: nn.Module, batch: Batch) -> float:
@@ -470,24 +478,3 @@ class _RankWork:
 def _folder_of(log: RunLog | None) -> Path | None:
     folder = getattr(log, "folder", None)
     return None if folder is None else Path(folder) / "training"
-
-
-_BESIDES = {"workers", "checkpoint", "hooks", "writers", "cache", "compile", "devices"}
-"""Options that do not decide what a training gives."""
-
-
-def _digest(
-    options: Training,
-    seed: int,
-    round: int,  # noqa: A002
-    selection: Selection,
-    start: Mapping[str, Tensor] | None,
-) -> str:
-    """What a training's state belongs to: options, seed, round, selection, and the weights it started from."""
-    document = options.model_dump(mode="json", exclude=_BESIDES)
-    digest = hashlib.sha256(json.dumps([document, seed, round], sort_keys=True, default=str).encode())
-    digest.update(np.ascontiguousarray(selection.keys).tobytes())
-    digest.update(b"" if selection.weights is None else np.ascontiguousarray(selection.weights).tobytes())
-    for name, value in sorted((start or {}).items()):
-        digest.update(name.encode() + value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

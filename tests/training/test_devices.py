@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from modyn.errors import TrainingError
-from tests.training.toys import everything, identity, mlp, one, reader, trainer
+from tests.training.toys import everything, identity, mlp, one, reader, same, trainer
 
 pytestmark = pytest.mark.slow
 SGD = {"sgd": {"lr": 0.1, "momentum": 0.9}}
@@ -31,6 +31,39 @@ def test_more_devices_than_samples_in_the_last_batch_is_no_trouble():
     two = trainer(devices=2, workers=1, **options).fit(everything(33), round=0)
     for name, value in alone.weights.items():
         torch.testing.assert_close(value, two.weights[name])
+
+
+def stop(seen):
+    """A hook that ends training in the middle."""
+    raise KeyboardInterrupt
+
+
+def test_after_a_kill_every_device_goes_on_with_its_own_generators(tmp_path):
+    options = {
+        "optimizer": SGD,
+        "epochs": 2,
+        "devices": 2,
+        "model": mlp(dropout=0.5),
+        "checkpoint": {"steps": 6},
+        "data": reader(320),
+    }
+    whole = trainer(state_dir=tmp_path / "a", **options).fit(everything(320), round=1)
+    with pytest.raises(KeyboardInterrupt):
+        trainer(state_dir=tmp_path / "b", hooks=[{f"{__name__}:stop": {"every": 15}}], **options).fit(
+            everything(320), round=1
+        )
+    assert (tmp_path / "b" / "round-1.safetensors").exists()
+    resumed = trainer(state_dir=tmp_path / "b", **options).fit(everything(320), round=1)
+    assert (whole.num_steps, whole.num_seen, whole.loss) == (resumed.num_steps, resumed.num_seen, resumed.loss)
+    assert same(whole.weights, resumed.weights)
+
+
+def test_devices_agree_when_it_is_time_to_keep_the_state(tmp_path):
+    options = {"optimizer": SGD, "epochs": 3, "devices": 2, "model": mlp(), "checkpoint": {"time": "1ms"}}
+    with pytest.raises(KeyboardInterrupt):
+        trainer(state_dir=tmp_path, hooks=[{f"{__name__}:stop": {"every": 25}}], **options).fit(everything(), round=0)
+    assert (tmp_path / "round-0.safetensors").exists()
+    assert trainer(state_dir=tmp_path, **options).fit(everything(), round=0).num_steps == 96
 
 
 def picky(columns):

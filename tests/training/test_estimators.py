@@ -74,8 +74,10 @@ def test_check_and_the_log_know_estimators():
     journal = Journal()
     told = trainer(model=GaussianNB).check(KEYS)
     assert told == "parser gives float32[32, 8], GaussianNB gives [32, 2]"
-    trainer(model=GaussianNB, log=journal).fit(everything(), round=3)
-    assert journal.events[0][1]["num_samples"] == 1000
+    fitted = trainer(model=GaussianNB, log=journal, epochs=3).fit(everything(), round=3)
+    assert (fitted.num_samples, fitted.num_seen) == (1000, 3000)
+    assert np.isnan(fitted.loss)
+    assert (journal.events[0][1]["num_samples"], journal.events[0][1]["loss"]) == (3000, None)
     with pytest.raises(TrainingError, match="signals need a torch model"):
         trainer(model=GaussianNB).compute_signals(["loss"], KEYS, {})
     data = reader()

@@ -288,3 +288,30 @@ def test_one_logit_predicts_both_classes():
 
 def test_identity_is_what_the_reader_gives():
     assert identity({"x": np.ones(3)}).sum() == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "once", "seen"),
+    [
+        ({"epochs": 3}, 1000, 3000),
+        ({"samples": 96}, 96, 96),
+        ({"samples": 1500}, 1000, 1480),
+        ({"epochs": 2, "early_stopping": {"share": 0.2, "patience": 5}}, 800, 1600),
+        ({"epochs": 2, "drop_last": True, "batch_size": 300}, 1000, 1800),
+    ],
+)
+def test_what_was_trained_on_is_counted_once_and_as_often_as_it_was_seen(options, once, seen):
+    fitted = trainer(**options).fit(everything(), round=0)
+    assert (fitted.num_samples, fitted.num_seen) == (once, seen)
+
+
+def test_fp16_on_a_cpu_is_said_to_be_slow():
+    journal = Journal()
+    slow = trainer(precision="fp16", device="cpu", log=journal)
+    assert "warning: training.precision: fp16 on a CPU" in slow.check(np.arange(64))
+    slow.fit(everything(64), round=0)
+    slow.fit(everything(64), round=1)
+    assert [fields["message"][:30] for kind, fields in journal.events if kind == "warning"] == [
+        "training.precision: fp16 on a "
+    ]
+    assert "fp16" not in trainer(precision="bf16", device="cpu").check(np.arange(64))
