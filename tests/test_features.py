@@ -142,3 +142,19 @@ def test_a_manual_trigger_trains_when_asked(pipeline_file: Write, stream: Worksp
 
     run = modyn.Pipeline.load(path).run(observers=[ask])
     assert run.rounds["end_key"].tolist() == [1000]
+
+
+def test_what_is_deleted_while_a_run_goes_on_is_seen_at_the_next_check(pipeline_file: Write, stream: Workspace) -> None:
+    trigger = "{any-of: {triggers: [{once: {samples: 200}}, {deletion: {samples: 5, check_every: 50}}]}}"
+    path = pipeline_file(("{every: {samples: 200}}", trigger))
+    live = Dataset.open(stream, "drifting")
+
+    def delete(event: Event) -> None:
+        if event.kind == "round-finished" and event.round == 0:
+            assert live.delete(np.arange(10, 15)) == 5
+
+    run = modyn.Pipeline.load(path).run(observers=[delete])
+    assert run.rounds["end_key"].tolist() == [200, 250]
+    checks = [event for event in run.log.events("trigger-checked") if event["trigger"] == "deletion"]
+    assert [check["distance"] for check in checks][:3] == [5, 0, 0]  # the replay selects them again
+    assert live.deleted_among(np.array([14, 9, 10])).tolist() == [True, False, True]

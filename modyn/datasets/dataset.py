@@ -22,7 +22,7 @@ from modyn.datasets.snapshot import Snapshot
 from modyn.datasets.state import State, tell
 from modyn.datasets.writer import Writer
 from modyn.errors import AlreadyExists, DataError
-from modyn.types import Int64s, Samples, Window, to_microseconds
+from modyn.types import Array, Int64s, Samples, Window, to_microseconds
 from modyn.workspace import Workspace, check_name
 
 _REMOVED = 2**62
@@ -250,6 +250,11 @@ class Dataset:
         """Whether nothing but appending has happened since a version: what it held is as it was. Raises NotFound."""
         with catalog.reading(self.workspace) as connection:
             return self.version == version or snapshot.only_grew(connection, self.id, version, self.version)
+
+    def deleted_among(self, keys: Int64s) -> Array:
+        """Which of the keys are deleted: a look-up of a byte each, in any order of theirs."""
+        asked = as_keys(keys)
+        return self._state.retrying(lambda now: now.deleted.among(asked))
 
     def label_counts(self, window: Window | None = None) -> dict[Any, int]:
         """How many live samples have each label. Raises DataError if labels are not single integers or classes."""

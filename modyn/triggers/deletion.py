@@ -17,7 +17,8 @@ from modyn.types import Int64s, Round, Samples
 class Deletion(Trigger):
     """Fires when enough samples of the last Selection have been deleted since its round.
 
-    Checked at each beat of ``check_every``, and whenever an empty batch is shown, so that a deletion can count in quiet times.
+    Checked at each beat of ``check_every``, and whenever an empty batch is shown, so that a deletion can count in quiet times. A deletion counts
+    once: samples that were found deleted before do not count again where a replay, which sees the dataset as it was, selects them anew.
 
     >>> import numpy as np
     >>> from modyn.triggers.memory_features import MemoryFeatures
@@ -34,6 +35,8 @@ class Deletion(Trigger):
     )
     _beat: Every = PrivateAttr()
     _keys: Int64s = PrivateAttr(default_factory=lambda: np.empty(0, np.int64))
+    _found: Int64s = PrivateAttr(default_factory=lambda: np.empty(0, np.int64))
+    _gone: Int64s = PrivateAttr(default_factory=lambda: np.empty(0, np.int64))
     _last: tuple[int, int] = PrivateAttr(default=(-1, 0))
 
     @model_validator(mode="after")
@@ -60,7 +63,9 @@ class Deletion(Trigger):
     def _check(self) -> bool:
         if not len(self._keys):
             return False
-        num_deleted = int(bound_features(self._features).get("deleted", self._keys).sum())
+        deleted = bound_features(self._features).get("deleted", self._keys).reshape(-1) > 0
+        num_deleted = int(deleted.sum())
+        self._found = self._keys[deleted]
         needed = self.samples if self.samples is not None else (self.share or 0) * len(self._keys)
         self.note(
             trigger="deletion",
@@ -74,11 +79,19 @@ class Deletion(Trigger):
         return num_deleted >= needed
 
     def inform(self, round: Round) -> None:  # noqa: A002
-        self._keys = np.unique(round.selection.keys)
+        self._gone = np.union1d(self._gone, self._found)
+        self._keys, self._found = np.setdiff1d(round.selection.keys, self._gone), self._found[:0]
 
     def state_dict(self) -> dict[str, Any]:
-        return {"beat": self._beat.state_dict(), "keys": pack(self._keys), "last": list(self._last)}
+        return {
+            "beat": self._beat.state_dict(),
+            "keys": pack(self._keys),
+            "found": pack(self._found),
+            "gone": pack(self._gone),
+            "last": list(self._last),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._beat.load_state_dict(state["beat"])
         self._keys, self._last = unpack(state["keys"]), (state["last"][0], state["last"][1])
+        self._found, self._gone = unpack(state["found"]), unpack(state["gone"])
