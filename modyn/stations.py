@@ -70,7 +70,7 @@ class Stations:
         self.features = Deployed(
             self.trainer,
             self.reader,
-            deleted=lambda keys: ~np.isin(keys, self.live.samples().keys),
+            deleted=self.live.deleted_among,
             requests=lambda: requests_in(log.folder),
             now=self.now,
         )
