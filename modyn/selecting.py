@@ -21,7 +21,7 @@ from modyn.selectors.holdout import irreducible_losses
 from modyn.selectors.metadata import Metadata
 from modyn.selectors.scored import scalar_score
 from modyn.selectors.signals import needs_pass
-from modyn.training.choice import Choice, Known, Score
+from modyn.training.choice import Choice, Given, Known, Score
 from modyn.training.options import EarlyStopping
 from modyn.training.order import derived_seed
 from modyn.training.parsing import ParserSpec
@@ -31,6 +31,8 @@ from modyn.workspace import Workspace
 
 MOST_HOLDOUT_EPOCHS = 30
 """Of a model of the irreducible loss that is trained until its loss no longer falls."""
+NOTED = frozenset({"loss-history", "forgetting"})
+"""Signals that training notes, epoch by epoch."""
 Weights = Mapping[str, Any]
 Keep = Callable[[Fitted, str, Int64s], None]
 """Stores a holdout model: what was fitted, its name (``holdout-0``), and the keys it was trained on."""
@@ -62,7 +64,8 @@ class Selecting:
         selector = self.selector.for_round(candidates.round)
         record = self._record(candidates.round) if self.selector.uses_history else None
         if candidates.round < selector.warmup_rounds:
-            return Selection(candidates.keys), None if record is None else Choice(record=record)
+            everything = selector.choose(candidates, None, seed=self.seed)
+            return everything, None if record is None else Choice(record=record)
         signals = self._window_signals(selector, candidates, weights)
         selection = selector.choose(candidates, signals, seed=self.seed)
         self._keep_scores(selector, candidates, selection, signals)
@@ -104,13 +107,12 @@ class Selecting:
         rule, every = selector.in_batch, selector.every_epochs
         if rule is None and not every and record is None:
             return None
-        given = {}
-        if rule is not None:
-            given = {
-                str(name): Known(candidates.keys, self._without_pass(name, selector, candidates))
-                for name in rule.scores
-                if not needs_pass(name)
-            }
+        given: dict[str, Given] = {}
+        for name in () if rule is None else rule.scores:
+            if str(name) in NOTED:
+                given[str(name)] = self._noted(name, selector, candidates)
+            elif not needs_pass(name):
+                given[str(name)] = Known(candidates.keys, self._without_pass(name, selector, candidates))
         return Choice(
             in_batch=rule,
             given=given,
@@ -120,6 +122,15 @@ class Selecting:
             record=record,
             drawn=None if rule is None else self._drawn(candidates.round),
         )
+
+    def _noted(self, name: str, selector: Selector, candidates: Candidates) -> Callable[[int], Known]:
+        """What tells, for each epoch, what the epochs before have noted."""
+
+        def known(epoch: int) -> Known:
+            now = replace(candidates, epoch=epoch)
+            return Known(now.keys, self._without_pass(name, selector, now))
+
+        return known
 
     def trained_on(self, number: int, selection: Selection) -> Selection:
         """All that a round trained on, once it has trained: its selection and those made anew, or what was drawn out of its batches.

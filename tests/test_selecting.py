@@ -99,6 +99,28 @@ def test_loss_history_needs_no_pass_and_takes_the_highest_losses(tmp_path):
     assert not np.isnan(metadata.losses(first.keys)).any()
 
 
+def test_loss_history_within_batches_reads_the_epochs_before_of_the_same_round(tmp_path):
+    rounds = Rounds({"loss": {"budget": "50%", "scores": "history", "at": "batch"}}, tmp_path, epochs=3)
+    selection, choice = rounds.selecting.select(rounds.candidates(), None)
+    rounds.trainer.fit(selection, round=0, choice=choice)
+    drawn = stored.made_while_training(tmp_path, 0)
+    metadata, keys = rounds.selecting.metadata, np.arange(200)
+    assert np.intersect1d(drawn[0].keys, drawn[1].keys).size < 40, "what was never trained on comes first"
+    for epoch in (1, 2):
+        known = metadata.losses(keys, before=(0, epoch))
+        found, scores = stored.scores_of(tmp_path, 0, epoch)
+        seen = ~np.isnan(known[found])
+        assert seen.any()
+        assert np.array_equal(scores[seen], known[found][seen])
+
+
+def test_what_is_held_out_is_not_trained_on_while_warming_up_either(tmp_path):
+    rounds = Rounds({"rho-loss": {"budget": "25%", "share": 0.3, "warmup_rounds": 1}}, tmp_path)
+    first, _ = rounds.play()
+    part = part_of(np.arange(200), share=0.3, seed=5)
+    assert first.keys.tolist() == np.flatnonzero(part == 0).tolist()
+
+
 def test_forgetting_reads_what_training_noted(tmp_path):
     rounds = Rounds({"forgetting": {"budget": "50%", "warmup_rounds": 1}}, tmp_path, epochs=4)
     rounds.play()

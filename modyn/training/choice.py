@@ -52,6 +52,10 @@ class Known:
         return np.where(unknown, above, values).astype(np.float32)
 
 
+Given = Known | Callable[[int], Known]
+"""A value known before training, or what tells it for each epoch, from what the epochs before have noted."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Choice:
     """What is chosen, and noted, while a round trains.
@@ -63,7 +67,7 @@ class Choice:
     """
 
     in_batch: BatchRule | None = None
-    given: Mapping[str, Known] = field(default_factory=dict)
+    given: Mapping[str, Given] = field(default_factory=dict)
     every_epochs: int = 0
     anew: Callable[[int, Score], Selection] | None = None
     precision: str | None = None
@@ -89,13 +93,14 @@ class InBatch:
         rule: BatchRule,
         *,
         scorer: Scorer | None,
-        given: Mapping[str, Known],
+        given: Mapping[str, Given],
         seed: int,
         round: int,  # noqa: A002
         drawn: "Drawn | None" = None,
     ) -> None:
         self.rule, self.scorer, self.seed, self.round = rule, scorer, seed, round
         self._given, self._noted = given, drawn
+        self._told: dict[str, tuple[int, Known]] = {}
 
     @classmethod
     def of(
@@ -106,7 +111,7 @@ class InBatch:
         criterion: Criterion,
         device: torch.device,
         precision: str,
-        given: Mapping[str, Known],
+        given: Mapping[str, Given],
         seed: int,
         round: int,  # noqa: A002
         drawn: "Drawn | None" = None,
@@ -163,9 +168,15 @@ class InBatch:
     def _signals(self, batch: Batch) -> dict[str, Value]:
         found = {} if self.scorer is None else self.scorer(batch.inputs, batch.labels)
         device = batch.labels.device if batch.labels is not None else torch.device("cpu")
-        for name, known in self._given.items():
+        for name, given in self._given.items():
+            known = given if isinstance(given, Known) else self._known(name, given, batch.epoch)
             found[name] = torch.from_numpy(known.of(batch.keys)).to(device)
         return found
+
+    def _known(self, name: str, tell: Callable[[int], Known], epoch: int) -> Known:
+        if name not in self._told or self._told[name][0] != epoch:
+            self._told[name] = epoch, tell(epoch)
+        return self._told[name][1]
 
     def _picked(self, batch: Batch, signals: Mapping[str, Value], size: int) -> "_Rows":
         """By a picker that works on arrays: the signals of the batch are copied to the host, the samples are not."""
@@ -177,14 +188,22 @@ class InBatch:
         return _Rows(chosen, None if weights is None else torch.from_numpy(weights).to(device))
 
     def _sampled(self, batch: Batch, score: Tensor, size: int) -> tuple[Tensor, Tensor]:
-        """Importance sampling as ``importance-sampling`` does it: randomised systematic, chances exactly in proportion."""
+        """Importance sampling as ``importance-sampling`` does it: randomised systematic, chances exactly in proportion.
+
+        Fewer than ``size`` rows are drawn if fewer have any chance.
+        """
+        if float(score.min()) < 0:
+            raise TrainingError(
+                f"importance sampling needs scores that are not negative, and ({', '.join(map(str, self.rule.scores))}) is"
+            )
         chances = _inclusion(score.double(), size, self.rule.uniform_share)
         order = self._draw(batch, len(batch)).to(score.device)
         ends = chances[order].cumsum(0)
+        number = round(float(ends[-1]))
         start = float(random(self.seed, CHOOSE, self.round, batch.epoch, batch.step, 1).random())
-        marks = (torch.arange(size, device=score.device, dtype=torch.float64) + start) * (ends[-1] / size)
+        marks = (torch.arange(number, device=score.device, dtype=torch.float64) + start) * (ends[-1] / number)
         rows = order[torch.searchsorted(ends, marks, right=True).clamp_max(len(batch) - 1)]
-        return rows, (size / (len(batch) * chances[rows])).float()
+        return rows, (number / (len(batch) * chances[rows])).float()
 
     def _draw(self, batch: Batch, number: int) -> Tensor:
         generator = torch.Generator().manual_seed(derived_seed(self.seed, CHOOSE, self.round, batch.epoch, batch.step))

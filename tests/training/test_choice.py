@@ -1,6 +1,7 @@
 """Choosing while training: the chosen rows, and nothing else, are trained on."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -102,6 +103,30 @@ def test_importance_weights_in_a_batch_are_unbiased_and_multiply_the_samples_own
         estimates.append(float((chosen.weights * values[chosen.keys // 2]).mean()))
     error = np.std(estimates) / np.sqrt(len(estimates))
     assert abs(np.mean(estimates) - float((own * values).mean())) < 4 * error
+
+
+def own(uniform_share: float) -> dict:
+    picker = {"importance-sampling": {"uniform_share": uniform_share}}
+    return {"coreset": {"signal": "loss", "picker": picker, "budget": "25%", "at": "batch"}}
+
+
+def test_rows_without_a_chance_are_not_drawn_and_none_is_drawn_twice():
+    scores = np.zeros(40, np.float32)
+    scores[[3, 5, 8]] = [4, 1, 1]
+    document = {"loss": {"budget": "25%", "at": "batch", "scores": "history", "draw": "importance"}}
+    choose = chooser(document, net(), given={"loss-history": scores})
+    choose.rule = replace(choose.rule, uniform_share=0.0)
+    chosen = choose(batch())
+    assert sorted(chosen.keys // 2) == [3, 5, 8]
+    assert chosen.weights.tolist() == pytest.approx([3 / 40] * 3)
+
+
+def test_a_negative_score_cannot_be_drawn_by():
+    model = net()
+    choose = chooser(own(0.1), model)
+    choose.scorer.functions["loss"] = lambda of: -of.outputs[:, 0].abs()
+    with pytest.raises(TrainingError, match=r"needs scores that are not negative, and \(loss\) is"):
+        choose(batch())
 
 
 def test_only_every_so_many_th_batch_is_scored():
