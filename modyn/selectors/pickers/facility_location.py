@@ -13,7 +13,7 @@ from modyn.types import Array, Float32s, Float64s, Int64s, Signal
 Metric = Literal["euclidean", "cosine"]
 KEPT_BYTES = 1 << 29
 """All pairs are kept while they take no more than this (11,585 points): then a similarity is computed once, not at each look."""
-MOST_EXACT, SAMPLED = 50_000, 10_000
+MOST_EXACT, SAMPLED = 20_000, 10_000
 """Up to the first the function counts all points; beyond, a random sample of the second, unless ``sample`` says otherwise."""
 
 
@@ -21,7 +21,7 @@ class FacilityLocation(Picker):
     """Greedily maximises ``sum_i max_{j in S} s(i, j)``; the weight of a row is the size of its cluster, so weights sum to n.
 
     ``s(i, j)`` is ``c - ||x_i - x_j||`` with a ``c`` no distance exceeds, or ``(1 + cos) / 2``. The value is at least (1 - 1/e) of
-    the best one. Beyond some 10,000 rows memory is O(n): similarities are computed in blocks when they are needed. Beyond 50,000 rows the
+    the best one. Beyond some 10,000 rows memory is O(n): similarities are computed in blocks when they are needed. Beyond 20,000 rows the
     sum over i is estimated on 10,000 random ones (``sample``); every row may be taken all the same, and cluster sizes count all.
 
     Mirzasoleiman, Karbasi, Sarkar & Krause 2013, "Distributed Submodular Maximization" (the estimate); Mirzasoleiman, Bilmes & Leskovec 2020, "Coresets for Data-efficient Training of Machine Learning Models".
@@ -38,7 +38,7 @@ class FacilityLocation(Picker):
 
     sample: PositiveInt | None = Field(
         None,
-        description="how many random rows are to be represented, all of which may be taken (null = all up to 50,000, beyond 10,000)",
+        description="how many random rows are to be represented, all of which may be taken (null = all up to 20,000, beyond that 10,000)",
     )
 
     def take(self, signal: Signal, budget: int, rng: np.random.Generator) -> Picked:
