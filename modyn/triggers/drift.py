@@ -15,7 +15,7 @@ from modyn.drift.windows.amount import Amount
 from modyn.drift.windows.packing import pack, unpack
 from modyn.drift.windows.time import Time
 from modyn.policy import Options, name_of
-from modyn.triggers import Trigger
+from modyn.triggers import Features, Trigger
 from modyn.triggers.criteria import Criterion, Evidence, Verdict
 from modyn.triggers.criteria.avoidable_misclassifications import AvoidableMisclassifications
 from modyn.triggers.criteria.p_value import PValue
@@ -24,6 +24,7 @@ from modyn.triggers.every import Every
 from modyn.triggers.features import KeptFeatures, Kind, Kinds, bound_features
 from modyn.triggers.moved import moved_most
 from modyn.triggers.rhythm import Rhythm, checked, fresh
+from modyn.triggers.warmup import Warmup
 from modyn.types import Int64s, Round, Samples
 
 
@@ -49,13 +50,6 @@ class Judged(Options):
         if isinstance(self.criterion, AvoidableMisclassifications):
             raise ValueError("criterion avoidable-misclassifications is for the performance trigger: it counts errors")
         return self
-
-
-class Warmup(Options):
-    """The first checks, at which a simple trigger decides while reference windows are gathered to calibrate the criteria."""
-
-    checks: NonNegativeInt = Field(0, description="number of checks")
-    trigger: Trigger = Field(default_factory=lambda: Every(samples=5000), description="what decides meanwhile")
 
 
 class Drift(Trigger):
@@ -119,6 +113,10 @@ class Drift(Trigger):
         self._windows, self._beat = TwoWindows(self.window), fresh(self.check_every)
         self._kept, self._history = KeptFeatures(self.features), {name: [] for name in self.metrics}
         return self
+
+    def bind(self, features: Features) -> None:
+        super().bind(features)
+        self.warmup.trigger.bind(features)
 
     def update(self, batch: Samples) -> Iterator[int]:
         return checked(self._beat, batch, take=self._take, check=self._check)

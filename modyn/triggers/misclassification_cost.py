@@ -7,13 +7,14 @@ import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt, PrivateAttr, model_validator
 
 from modyn.config import DurationOrZero
-from modyn.triggers import Trigger
+from modyn.triggers import Features, Trigger
 from modyn.triggers.criteria.avoidable_misclassifications import avoidable
 from modyn.triggers.every import Every
 from modyn.triggers.features import bound_features
 from modyn.triggers.forecast import TrainingCosts
 from modyn.triggers.labelled import Labelled, with_known_labels
 from modyn.triggers.rhythm import Rhythm, checked, fresh
+from modyn.triggers.warmup import WarmingUp, Warmup
 from modyn.types import Round, Samples
 
 _ROUNDS_REMEMBERED = 5
@@ -24,7 +25,7 @@ class MisclassificationCost(Trigger):
 
     At each check the avoidable misclassifications on newly labelled samples, max(0, wrong - (1 - expected accuracy) n), are added to their number
     since the last round; the area under that number over sample time is the regret. The expected accuracy is the mean of the first checks after past
-    rounds, unless given. Before there is a checkpoint, the first check fires. Everything starts anew at each round.
+    rounds, unless given. Before there is a checkpoint, the first check fires, but for those of the ``warmup``. Everything starts anew at each round.
 
     Mahadevan and Mathioudakis 2024, "Cost-aware retraining for machine learning".
 
@@ -50,7 +51,13 @@ class MisclassificationCost(Trigger):
         default_factory=lambda: Every(samples=1000), description="samples or sample time between checks"
     )
     label_delay: DurationOrZero = Field(0, description="how long after its sample's time a label becomes known")
+    warmup: Warmup = Field(
+        default_factory=Warmup,
+        description="the first checks, at which a simple trigger decides: {checks: ..., trigger: ...}",
+    )
     _beat: Every = PrivateAttr()
+    _warming: WarmingUp = PrivateAttr()
+    _asked: bool | None = PrivateAttr(default=None)
     _labelled: Labelled = PrivateAttr()
     _costs: TrainingCosts = PrivateAttr()
     _right_after: list[float] = PrivateAttr(default_factory=list)
@@ -63,9 +70,14 @@ class MisclassificationCost(Trigger):
 
     @model_validator(mode="after")
     def _set_up(self) -> "MisclassificationCost":
+        self._warming = WarmingUp(self.warmup)
         self._beat, self._labelled = fresh(self.check_every), Labelled(self.label_delay)
         self._costs = TrainingCosts(self.window)
         return self
+
+    def bind(self, features: Features) -> None:
+        super().bind(features)
+        self._warming.bind(features)
 
     def update(self, batch: Samples) -> Iterator[int]:
         return checked(self._beat, batch, take=self._take, check=self._check)
@@ -74,12 +86,14 @@ class MisclassificationCost(Trigger):
         return self._beat.ahead(batch)
 
     def _take(self, samples: Samples) -> None:
+        self._warming.take(samples)
         if len(samples):
             self._labelled.append(samples)
             self._count += len(samples)
             self._last = int(samples.keys[-1]), int(samples.timestamps[-1])
 
     def _check(self) -> bool:
+        self._asked = self._warming.decides()
         features = bound_features(self._features)
         if features.checkpoint is None:
             return self._noted(True, reason="there is no checkpoint yet")
@@ -110,6 +124,8 @@ class MisclassificationCost(Trigger):
     def _noted(
         self, fires: bool, *, reason: str | None = None, num_samples: int = 0, threshold: float | None = None
     ) -> bool:
+        if self._asked is not None:
+            fires, reason = self._asked, "warm-up"
         self.note(
             trigger="misclassification-cost",
             key=self._last[0],
@@ -125,6 +141,7 @@ class MisclassificationCost(Trigger):
         return fires
 
     def inform(self, round: Round) -> None:  # noqa: A002
+        self._warming.inform(round)
         self._costs.record(self._count, dict(round.costs))
         self._labelled.inform(round)
         self._number = self._area = 0.0
@@ -133,6 +150,7 @@ class MisclassificationCost(Trigger):
     def state_dict(self) -> dict[str, Any]:
         return {
             "beat": self._beat.state_dict(),
+            "warmup": self._warming.state_dict(),
             "labelled": self._labelled.state_dict(),
             "costs": [list(pair) for pair in self._costs.past],
             "right_after": list(self._right_after),
@@ -146,6 +164,7 @@ class MisclassificationCost(Trigger):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._beat.load_state_dict(state["beat"])
+        self._warming.load_state_dict(state["warmup"])
         self._labelled.load_state_dict(state["labelled"])
         self._costs.past = [(n, seconds) for n, seconds in state["costs"]]
         self._right_after, self._first_check = list(state["right_after"]), state["first_check"]

@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import Field, PositiveInt, PrivateAttr, model_validator
 
 from modyn.config import DurationOrZero
-from modyn.triggers import Trigger
+from modyn.triggers import Features, Trigger
 from modyn.triggers.criteria import Criterion, Evidence, Verdict
 from modyn.triggers.criteria.avoidable_misclassifications import AvoidableMisclassifications
 from modyn.triggers.criteria.p_value import PValue
@@ -17,6 +17,7 @@ from modyn.triggers.forecast import Method, forecast
 from modyn.triggers.labelled import Labelled
 from modyn.triggers.rhythm import Rhythm, checked, fresh
 from modyn.triggers.scores import HIGHER_IS_BETTER, NOT_OF_CLASSES, ScoreName, score
+from modyn.triggers.warmup import WarmingUp, Warmup
 from modyn.types import Float64s, Round, Samples
 
 _ROUNDS_REMEMBERED = 5
@@ -27,7 +28,7 @@ class Performance(Trigger):
 
     At each check it is scored on the samples whose labels became known since the check before and on which it was not trained. With ``mode:
     lookahead`` the score and the number of samples up to the next check are forecast from the last checks since the round, and the criteria judge the
-    forecast as well. Before there is a checkpoint, the first check fires. If rounds follow each other faster than ``label_delay``, nothing can be scored.
+    forecast as well. Before there is a checkpoint, the first check fires, but for those of the ``warmup``. If rounds follow each other faster than ``label_delay``, nothing can be scored.
 
     Wang and Abraham 2015, "Concept Drift Detection for Streaming Data".
 
@@ -59,7 +60,13 @@ class Performance(Trigger):
     )
     forecast: Method = Field("ridge", description="how lookahead forecasts: a line with a ridge penalty, or the mean")
     forecast_window: PositiveInt = Field(10, description="number of past values that a forecast looks at")
+    warmup: Warmup = Field(
+        default_factory=Warmup,
+        description="the first checks, at which a simple trigger decides: {checks: ..., trigger: ...}",
+    )
     _beat: Every = PrivateAttr()
+    _warming: WarmingUp = PrivateAttr()
+    _asked: bool | None = PrivateAttr(default=None)
     _labelled: Labelled = PrivateAttr()
     _history: list[float] = PrivateAttr(default_factory=list)
     _counts: list[tuple[float, float]] = PrivateAttr(default_factory=list)
@@ -77,8 +84,13 @@ class Performance(Trigger):
                 raise ValueError(
                     f"criteria.{name}: avoidable-misclassifications counts errors, which metric {self.metric} does not; use accuracy"
                 )
+        self._warming = WarmingUp(self.warmup)
         self._beat, self._labelled = fresh(self.check_every), Labelled(self.label_delay)
         return self
+
+    def bind(self, features: Features) -> None:
+        super().bind(features)
+        self._warming.bind(features)
 
     def update(self, batch: Samples) -> Iterator[int]:
         return checked(self._beat, batch, take=self._take, check=self._check)
@@ -87,11 +99,13 @@ class Performance(Trigger):
         return self._beat.ahead(batch)
 
     def _take(self, samples: Samples) -> None:
+        self._warming.take(samples)
         if len(samples):
             self._labelled.append(samples)
             self._last = int(samples.keys[-1]), int(samples.timestamps[-1])
 
     def _check(self) -> bool:
+        self._asked = self._warming.decides()
         features = bound_features(self._features)
         if features.checkpoint is None:
             return self._noted(True, reason="there is no checkpoint yet")
@@ -119,7 +133,8 @@ class Performance(Trigger):
         ahead = None
         if self.mode == "lookahead":
             ahead, more = self._foresee(counts)
-            fires = fires or self._decided(self._verdicts(ahead, past, more))
+            # The next check will judge its score after this one.
+            fires = fires or self._decided(self._verdicts(ahead, np.array(self._history, dtype=np.float64), more))
         return self._noted(fires, value=value, verdicts=verdicts, num_samples=num_samples, ahead=ahead)
 
     def _foresee(self, counts: Float64s) -> tuple[float, Float64s]:
@@ -155,6 +170,8 @@ class Performance(Trigger):
         num_samples: int = 0,
         ahead: float | None = None,
     ) -> bool:
+        if self._asked is not None:
+            fires, reason = self._asked, "warm-up"
         criteria: dict[str, dict[str, Any]] = {
             name: {"threshold": v.bound, "fired": v.fires}
             | (dict[str, Any]() if v.of is None else {"of": v.of, "measured": v.measured})
@@ -177,12 +194,14 @@ class Performance(Trigger):
         return fires
 
     def inform(self, round: Round) -> None:  # noqa: A002
+        self._warming.inform(round)
         self._labelled.inform(round)
         self._counts = []
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "beat": self._beat.state_dict(),
+            "warmup": self._warming.state_dict(),
             "labelled": self._labelled.state_dict(),
             "history": list(self._history),
             "counts": [[n, None if np.isnan(wrong) else wrong] for n, wrong in self._counts],
@@ -192,6 +211,7 @@ class Performance(Trigger):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._beat.load_state_dict(state["beat"])
+        self._warming.load_state_dict(state["warmup"])
         self._labelled.load_state_dict(state["labelled"])
         self._history, self._right_after = list(state["history"]), list(state["right_after"])
         self._counts = [(n, float("nan") if wrong is None else wrong) for n, wrong in state["counts"]]

@@ -11,11 +11,12 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from modyn.config import DurationOrZero
 from modyn.errors import ConfigError, MissingExtra, TrainingError
-from modyn.triggers import Trigger
+from modyn.triggers import Features, Trigger
 from modyn.triggers.every import Every
 from modyn.triggers.features import Kind, bound_features
 from modyn.triggers.labelled import Labelled
 from modyn.triggers.rhythm import Rhythm, checked, fresh
+from modyn.triggers.warmup import WarmingUp, Warmup
 from modyn.types import Float64s, Round, Samples
 
 DETECTORS = {
@@ -35,7 +36,7 @@ class StreamDetector(Trigger):
 
     The numbers are fetched each ``check_every`` and given to the detector one by one; a change found among them fires at the check. After it, and after each
     round if the numbers come from the checkpoint, the detector starts anew. ddm, eddm, hddm-a and hddm-w take errors only. Before there is a checkpoint that
-    the numbers need, the first check fires. Its state is the numbers since its start. It comes with: pip install 'modyn[stream]'.
+    the numbers need, the first check fires, but for those of the ``warmup``. Its state is the numbers since its start. It comes with: pip install 'modyn[stream]'.
 
     Bifet and Gavaldà 2007 (adwin), Gama et al. 2004 (ddm), Baena-García et al. 2006 (eddm), Frías-Blanco et al. 2014 (hddm), Raab et al. 2020
     (kswin), Page 1954 (page-hinkley); Montiel et al. 2021 (river).
@@ -61,7 +62,13 @@ class StreamDetector(Trigger):
         default_factory=lambda: Every(samples=100), description="samples or sample time between checks"
     )
     label_delay: DurationOrZero = Field(0, description="how long after its sample's time a label becomes known")
+    warmup: Warmup = Field(
+        default_factory=Warmup,
+        description="the first checks, at which a simple trigger decides: {checks: ..., trigger: ...}",
+    )
     _beat: Every = PrivateAttr()
+    _warming: WarmingUp = PrivateAttr()
+    _asked: bool | None = PrivateAttr(default=None)
     _waiting: Labelled = PrivateAttr()
     _river: Any = PrivateAttr(default=None)
     _fed: list[Float64s] = PrivateAttr(default_factory=list)
@@ -74,6 +81,7 @@ class StreamDetector(Trigger):
                 f"{self.detector} takes a stream of errors (0 or 1); use of: error, or adwin, kswin or page-hinkley"
             )
         delay = self.label_delay if self.of.name in ("error", "loss", "label") else 0
+        self._warming = WarmingUp(self.warmup)
         self._beat, self._waiting = fresh(self.check_every), Labelled(delay)
         return self
 
@@ -93,6 +101,10 @@ class StreamDetector(Trigger):
                 f"trigger.stream-detector.parameters: {self.detector} does not take them: {error}"
             ) from None
 
+    def bind(self, features: Features) -> None:
+        super().bind(features)
+        self._warming.bind(features)
+
     def update(self, batch: Samples) -> Iterator[int]:
         return checked(self._beat, batch, take=self._take, check=self._check)
 
@@ -100,11 +112,13 @@ class StreamDetector(Trigger):
         return self._beat.ahead(batch)
 
     def _take(self, samples: Samples) -> None:
+        self._warming.take(samples)
         if len(samples):
             self._waiting.append(samples)
             self._last = int(samples.keys[-1]), int(samples.timestamps[-1])
 
     def _check(self) -> bool:
+        self._asked = self._warming.decides()
         features = bound_features(self._features)
         if self.of.needs_checkpoint and features.checkpoint is None:
             return self._noted(True, 0, reason="there is no checkpoint yet")
@@ -136,6 +150,8 @@ class StreamDetector(Trigger):
         return False
 
     def _noted(self, fires: bool, num_samples: int, *, reason: str | None = None, mean: float | None = None) -> bool:
+        if self._asked is not None:
+            fires, reason = self._asked, "warm-up"
         self.note(
             trigger="stream-detector",
             key=self._last[0],
@@ -150,6 +166,7 @@ class StreamDetector(Trigger):
         return fires
 
     def inform(self, round: Round) -> None:  # noqa: A002
+        self._warming.inform(round)
         if self.of.needs_checkpoint:
             self._river = None
             self._waiting.inform(round)
@@ -158,6 +175,7 @@ class StreamDetector(Trigger):
         fed = np.concatenate(self._fed) if self._river is not None and self._fed else None
         return {
             "beat": self._beat.state_dict(),
+            "warmup": self._warming.state_dict(),
             "waiting": self._waiting.state_dict(),
             "fed": None if fed is None else base64.b85encode(zlib.compress(fed.astype("<f8").tobytes())).decode(),
             "last": list(self._last),
@@ -165,6 +183,7 @@ class StreamDetector(Trigger):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._beat.load_state_dict(state["beat"])
+        self._warming.load_state_dict(state["warmup"])
         self._waiting.load_state_dict(state["waiting"])
         self._last, self._river = (state["last"][0], state["last"][1]), None
         if state["fed"] is not None:

@@ -66,12 +66,20 @@ EXAMPLES: dict[str, Any] = {
             },
         }
     },
+    "performance-warmup": {
+        "performance": {
+            "check_every": 20,
+            "criteria": {"low": {"quantile": {"window": 3}}},
+            "warmup": {"checks": 4, "trigger": {"every": {"samples": 33}}},
+        }
+    },
     "data-latency-cost": {"data-latency-cost": {"seconds_of_delay_per_training_second": 900.0, "first": 20}},
     "misclassification-cost": {
         "misclassification-cost": {
             "seconds_of_delay_per_training_second": 50.0,
             "check_every": 20,
             "expected_accuracy": 0.9,
+            "warmup": {"checks": 2, "trigger": {"once": {"samples": 25}}},
         }
     },
     "any-of": {"any-of": {"triggers": [{"every": {"samples": 37}}, {"every": {"interval": "41s"}}, DRIFT]}},
@@ -106,7 +114,13 @@ EXAMPLES: dict[str, Any] = {
     "adwin": {"stream-detector": {"detector": "adwin", "of": "raw", "check_every": 20, "parameters": {"delta": 0.5}}},
     "ddm": {"stream-detector": {"detector": "ddm", "check_every": 20, "label_delay": "7s"}},
     "page-hinkley": {
-        "stream-detector": {"detector": "page-hinkley", "of": "loss", "check_every": 20, "parameters": {"threshold": 3}}
+        "stream-detector": {
+            "detector": "page-hinkley",
+            "of": "loss",
+            "check_every": 20,
+            "parameters": {"threshold": 3},
+            "warmup": {"checks": 2},
+        }
     },
     "kswin": {"stream-detector": {"detector": "kswin", "of": "raw", "check_every": 20}},
 }

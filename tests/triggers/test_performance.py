@@ -192,3 +192,27 @@ def test_a_score_is_undefined_where_only_one_class_came() -> None:
 def test_an_unknown_score_is_answered_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"no score is named 'acuracy'\. Did you mean 'accuracy'\?"):
         build(Trigger, _performance(metric="acuracy"))
+
+
+def test_lookahead_judges_the_forecast_as_the_next_check_would_with_this_score_in_its_history() -> None:
+    accuracy = np.repeat([0.9, 0.8, 0.5, 0.5], 100)
+    right = np.concatenate([np.arange(100) < 100 * share for share in accuracy[::100]])
+    features = MemoryFeatures(np.zeros(400), labels=np.where(right, 0.0, 1.0))
+    features.deploy("run-1/0", model=lambda rows: np.tile([1.0, 0.0], (len(rows), 1)))
+    criteria = {"low": {"quantile": {"window": 3, "q": 0.0}}}
+    position, notes = _first(_performance(criteria=criteria, mode="lookahead"), features, stream(400))
+    # The forecast 0.467 is below the least of 0.9, 0.8 and 0.5, which are three scores only with the last one.
+    assert position == 299
+    assert notes[-1]["forecast"] == pytest.approx(0.4667, abs=1e-3)
+
+
+def test_during_the_warmup_a_simple_trigger_decides_and_scores_are_gathered() -> None:
+    features = _features(600, wrong_from=550)
+    features.checkpoint = None
+    warmup = {"checks": 4, "trigger": {"every": {"samples": 150}}}
+    loop = Loop(_performance(warmup=warmup, criteria={"low": {"quantile": {"window": 2}}}), features)
+    loop.run([stream(600)])
+    assert [note["reason"] for note in loop.notes[:4]] == ["warm-up"] * 4
+    assert [note["fired"] for note in loop.notes] == [False, True, True, False, False, True]
+    assert loop.ends == [200, 300, 600]
+    assert [note["threshold"] for note in loop.notes][-2:] == [1.0, 1.0]
