@@ -32,6 +32,12 @@ def check(pipeline: "Pipeline", workspace: Workspace) -> Iterator[str]:
     yield f"dataset {pipeline.dataset}: {len(samples):,} samples over {span}"
     if samples.labels is None:
         raise ConfigError(f"dataset '{pipeline.dataset}' has no labels; add it again with a label to train on it")
+    known = samples.with_known_labels()
+    if not len(known):
+        raise ConfigError(f"dataset '{pipeline.dataset}': no label is known yet; deliver some with: modyn data label")
+    if len(known) < len(samples):
+        yield f"labels of {len(samples) - len(known):,} samples are not known yet: they are not trained on"
+    samples = known
     _check_names(pipeline, workspace, dataset.column_types)
     trainer = Trainer(
         pipeline.training,

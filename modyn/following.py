@@ -168,8 +168,8 @@ class Following(Stations):
         over = [n for n, window in enumerate(windows) if window.end <= moment]
         if not self._missing(windows, over):
             return
-        known = self.samples[~unlabelled(self.samples.labels)] if self.samples.labels is not None else self.samples
-        self.evaluator = Evaluator(options, self.trainer.labelled(known), windows=windows)
+        known = self.trainer.labelled(self.samples.with_known_labels())
+        self.evaluator = Evaluator(options, known, windows=windows)
         waiting = _with_unknown(self.samples, windows)
         missing = self._missing(windows, [n for n in over if n not in waiting])
         if not missing:

@@ -169,7 +169,7 @@ def _literal(options: Mapping[str, object]) -> str:
 
 
 def _task(samples: Samples) -> tuple[int, str, str]:
-    labels = samples.labels
+    labels = samples.with_known_labels().labels
     if labels is not None and labels.dtype.kind in "iub" and labels.ndim == 1 and labels.min() >= 0:
         classes = max(2, int(labels.max()) + 1)
         if classes <= 10_000:

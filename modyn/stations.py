@@ -76,7 +76,9 @@ class Stations:
         )
         pipeline.trigger.bind(self.features)
         self.evaluator = (
-            Evaluator(pipeline.evaluation, self.trainer.labelled(self.samples)) if pipeline.evaluation else None
+            Evaluator(pipeline.evaluation, self.trainer.labelled(self.samples.with_known_labels()))
+            if pipeline.evaluation
+            else None
         )
         self.selecting = Selecting(
             pipeline.selector,
@@ -230,6 +232,7 @@ class Stations:
         )
         self._cost("trigger", self._trigger_seconds, len(arrived))
         self._trigger_seconds = 0.0
+        seen = seen.with_known_labels()
         with self._timed("select", len(seen)):
             columns = self.dataset.reader(selector.columns).read(seen.keys) if selector.columns else None
             return window, self.usage.candidates(seen, selector.history, end_key=end, columns=columns)

@@ -65,6 +65,11 @@ class Samples:
         labels = None if self.labels is None else self.labels[rows]
         return Samples(self.keys[rows], self.timestamps[rows], labels)
 
+    def with_known_labels(self) -> "Samples":
+        """Without those whose label is not known yet; all of them where there are no labels at all."""
+        missing = None if self.labels is None else unlabelled(self.labels)
+        return self if missing is None or not missing.any() else self[~missing]
+
 
 @dataclass(frozen=True, order=True)
 class Window:

@@ -253,3 +253,51 @@ def test_ctrl_c_ends_the_command_and_resume_follows_on(pipeline_file: Write, str
         assert "modyn resume drifting-1" in output
         assert RunLog.find(stream.runs, "drifting-1").status == "stopped"
     assert results_of(RunLog.find(stream.runs, "drifting-1"))
+
+
+def test_labels_that_come_later_are_trained_on_and_scored_once_they_are_known(
+    pipeline_file: Write, workspace: Workspace, growing: Dataset
+) -> None:
+    columns, timestamps, labels = drifting()
+    Dataset.remove(workspace, "drifting")
+    dataset = Dataset.create(workspace, "drifting")
+    dataset.append({n: c[:300] for n, c in columns.items()}, timestamps=timestamps[:300])
+    dataset.label(np.arange(250), labels[:250])
+
+    def steps() -> Iterator[None]:
+        for start in range(300, 1000, 100):  # labels follow 50 samples behind
+            rows = slice(start, start + 100)
+            dataset.append({n: c[rows] for n, c in columns.items()}, timestamps=timestamps[rows])
+            yield
+            dataset.label(np.arange(start - 50, start + 50), labels[start - 50 : start + 50])
+            yield
+
+    file = pipeline_file(
+        (
+            "{every: {samples: 200}}",
+            "{any-of: {triggers: [{every: {samples: 200}}, {performance: {check_every: 100, criteria: {low: {threshold: {value: 0.1}}}}}]}}",
+        )
+    )
+    run = following(modyn.Pipeline.load(file), steps())
+    log = log_of(run, workspace)
+    assert run.rounds["num_samples"].tolist() == [100, 100, 200, 200, 200, 200]
+    assert run.rounds["num_trained"].tolist() == [100, 200, 250, 450, 650, 850]  # what was known when the round began
+    for number in range(6):
+        assert (stored.read(log.folder / "selections" / f"{number}.arrow").keys < 1000).all()
+    checked = [e for e in log.events("trigger-checked") if e["trigger"] == "performance" and e.fields.get("score")]
+    assert {e["num_samples"] for e in checked} <= {50, 100}  # of the labels delivered since the check before
+    assert len(checked) >= 3
+    scored = run.evaluations[run.evaluations["checkpoint"].notna() & (run.evaluations["metric"] == "accuracy")]
+    assert set(scored["window"]) >= {0, 1, 2, 3}
+    assert (run.windows["num_samples"][:4] == 167).sum() >= 3 or run.windows["num_samples"][:4].sum() >= 600
+
+
+def test_a_replay_leaves_out_what_has_no_label(pipeline_file: Write, workspace: Workspace, growing: Dataset) -> None:
+    append(growing, slice(300, 600))
+    growing.label([0], [1])  # from now on labels may be missing
+    columns, timestamps, _ = drifting()
+    growing.append({n: c[600:900] for n, c in columns.items()}, timestamps=timestamps[600:900])
+    run = modyn.Pipeline.load(pipeline_file()).run()
+    assert run.rounds["num_samples"].tolist() == [200] * 4
+    assert run.rounds["num_trained"].tolist() == [200, 400, 600, 600]
+    assert run.evaluations["value"].notna().any()

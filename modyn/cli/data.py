@@ -16,7 +16,7 @@ from rich.table import Table
 from modyn import config
 from modyn.cli.importing import ImportBar
 from modyn.datasets import Dataset
-from modyn.errors import AlreadyExists, ConfigError, Damaged
+from modyn.errors import AlreadyExists, ConfigError, Damaged, did_you_mean
 from modyn.policy import build, to_document
 from modyn.sources import Added, Feed, Source, add, ledger
 from modyn.sources.guess import guess_format
@@ -126,6 +126,35 @@ def _source(
     return build(Source, {format_: options}, base_dir=Path.cwd())  # type: ignore[type-abstract,unused-ignore]
 
 
+@app.command("label")
+def label_(
+    name: Name,
+    path: Annotated[str, typer.Argument(help="A file, a folder, a pattern such as 'labels/*.csv', or a URL.")],
+    id_: Annotated[str, typer.Option("--id", help="The column that says whose label a row is.")],
+    label: Annotated[list[str], typer.Option(help="The label's column (repeatable).")],
+    of: Annotated[
+        str | None,
+        typer.Option(help="The dataset's column that ids are matched with, or key (default: the same name as --id)."),
+    ] = None,
+    format_: Annotated[
+        str | None, typer.Option("--format", help="The format (default: as the path's ending says).")
+    ] = None,
+    settings: Settings = None,
+) -> None:
+    """Give samples labels that became known later, from files. They are followed like any source: see modyn data watch."""
+    dataset = Dataset.open(Workspace(), name)
+    whose = of or id_
+    if whose != "key" and whose not in dataset.column_types:
+        raise ConfigError(
+            f"dataset '{name}' has no column '{whose}' to match ids with (--of). "
+            f"{did_you_mean(whose, ['key', *dataset.column_types])}"
+        )
+    source = _source(path, format_, label, None, [f"id={id_}", f"labels_of={whose}", *(settings or ())])
+    with ImportBar() as progress:
+        added = add(dataset, source, progress=progress)
+    _report(name, added)
+
+
 @app.command("show")
 def show(name: Name, as_json: Json = False) -> None:
     """Show a dataset: size, time span, growth, labels, deleted share, shards, sources, samples set aside."""
@@ -196,7 +225,7 @@ def watch(
         for added in [feed.poll()] if once else feed.follow(interval_s=seconds, stop=stop):
             refused, added = added.refused, replace(added, refused=_not_in(told, added.refused))
             told = refused  # what stands in the way is said once, not at every look
-            if once or added.samples or added.quarantined or added.deleted or added.refused:
+            if once or added.samples or added.labels or added.quarantined or added.deleted or added.refused:
                 _report(name, added)
             expired = dataset.expire(now_us())
             if expired:

@@ -83,6 +83,16 @@ DELETIONS = sa.Table(
     sa.Column("bitmap", sa.LargeBinary, nullable=False, comment="a serialised 64-bit roaring bitmap"),
 )
 
+LABELS = sa.Table(
+    "dataset_labels",
+    TABLES,
+    sa.Column("dataset_id", sa.ForeignKey("datasets.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("version", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("part", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("sample_keys", sa.LargeBinary, nullable=False, comment="little-endian int64"),
+    sa.Column("labels", sa.LargeBinary, nullable=False, comment="of the label's type, little-endian"),
+)
+
 PURGES = sa.Table(
     "dataset_purges",
     TABLES,
@@ -99,10 +109,13 @@ class Schema:
 
     columns: Mapping[str, Column]
     label: Column | None
+    late: bool = False
+    """Whether labels may come after their samples."""
 
     def to_json(self) -> str:
         label = None if self.label is None else self.label.to_document()
-        return json.dumps({"columns": [c.to_document() for c in self.columns.values()], "label": label})
+        late = {"late": True} if self.late else {}
+        return json.dumps({"columns": [c.to_document() for c in self.columns.values()], "label": label, **late})
 
     @classmethod
     @lru_cache(maxsize=256)  # each transaction reads it again
@@ -110,7 +123,8 @@ class Schema:
         document = json.loads(text)
         columns = [Column.from_document(c) for c in document["columns"]]
         label = document["label"]
-        return cls({c.name: c for c in columns}, None if label is None else Column.from_document(label))
+        known = None if label is None else Column.from_document(label)
+        return cls({c.name: c for c in columns}, known, late=document.get("late", False))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ Columns are compared whole, shard by shard, as arrays. Values are read as the co
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -18,7 +18,7 @@ from modyn.datasets.columns import Column
 from modyn.datasets.ranks import Mask
 from modyn.datasets.shards import OpenShard
 from modyn.errors import DataError, did_you_mean
-from modyn.types import to_microseconds
+from modyn.types import Array, to_microseconds
 
 _FORM = re.compile(r"\s*(?P<name>.+?)\s*(?P<op>==|!=|<=|>=|<|>|=|\bnot in\b|\bin\b)\s*(?P<value>.*?)\s*", re.DOTALL)
 _COMPARE: Mapping[str, Any] = {
@@ -40,9 +40,10 @@ class Condition:
     values: tuple[Any, ...]
     column: Column
 
-    def holds(self, shard: OpenShard) -> Mask:
-        """For which rows of the shard it holds."""
-        values = _values(shard, self.name)
+    def holds(self, shard: OpenShard, labels: Callable[[], Array | None]) -> Mask:
+        """For which rows of the shard, whose ``labels`` are asked for if they matter, it holds."""
+        is_label = self.name == "label" and self.name not in shard.schema.columns
+        values = labels() if is_label else _values(shard, self.name)
         if isinstance(values, np.ndarray):
             found = _array_holds(values, self.op, self.values)
         else:
@@ -53,8 +54,6 @@ class Condition:
 def _values(shard: OpenShard, name: str) -> Any:
     if name in shard.schema.columns:
         return shard.column(name)
-    if name == "label":
-        return shard.labels
     return shard.timestamps if name == "time" else shard.explicit_keys()
 
 
@@ -144,9 +143,9 @@ def _parse_bool(word: str) -> bool:
     return word in ("true", "1")
 
 
-def all_hold(conditions: Sequence[Condition], shard: OpenShard) -> Mask:
-    """For which rows of the shard every condition holds."""
+def all_hold(conditions: Sequence[Condition], shard: OpenShard, labels: Callable[[], Array | None]) -> Mask:
+    """For which rows of the shard, whose ``labels`` are asked for if they matter, every condition holds."""
     mask = np.ones(len(shard), np.bool_)
     for condition in conditions:
-        mask &= condition.holds(shard)
+        mask &= condition.holds(shard, labels)
     return mask

@@ -177,6 +177,11 @@ class Dataset:
         with self.write() as writer:
             return writer.append(columns, timestamps=timestamps, labels=labels)
 
+    def label(self, keys: Any, labels: Any) -> int:
+        """Give samples labels that became known later, in one durable transaction; returns how many got one. See ``Writer.label``."""
+        with self.write() as writer:
+            return writer.label(keys, labels)
+
     def write(self, *, shard_bytes: int = SHARD_BYTES) -> Writer:
         """Several appends, and rows of one's own in the catalog, in one transaction: ``with dataset.write() as writer``."""
         return Writer(self._state, shard_bytes=shard_bytes, compact=self.compacts_in_background)

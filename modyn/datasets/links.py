@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from modyn.datasets import late
 from modyn.datasets.catalog import Schema, Shard
 from modyn.datasets.columns import Column
 from modyn.datasets.shards import OpenShard
@@ -251,8 +252,10 @@ class OpenRecords(OpenShard):
     @property
     def labels(self) -> Array | None:
         label, field = self.schema.label, self.records.label
-        if label is None or field is None:
+        if label is None:
             return None
+        if field is None:
+            return late.unknown(label, len(self))
         values = self._left(self.records.view(self.mapping, field))
         return values if values.dtype == label.storage_dtype else values.astype(label.storage_dtype)
 
@@ -275,7 +278,10 @@ class OpenRecords(OpenShard):
         out[...] = self._field(name)[rows if self._records_left is None else self._records_left[rows]]
 
     def gather_labels(self, rows: Int64s, out: Array) -> None:
-        assert self.records.label is not None
+        if self.records.label is None:
+            assert self.schema.label is not None
+            out[...] = late.unknown(self.schema.label, 1)
+            return
         values = self.records.view(self.mapping, self.records.label)
         out[...] = values[rows if self._records_left is None else self._records_left[rows]]
 

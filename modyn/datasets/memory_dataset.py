@@ -1,7 +1,7 @@
 """A dataset in memory, for tests of what reads datasets: it answers as ``Dataset`` does, needs no workspace and touches no disk."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import pyarrow as pa
 from modyn.datasets import columns as kinds
 from modyn.datasets import labels as coding
 from modyn.datasets.columns import Column, Values
+from modyn.datasets.late import unknown
 from modyn.datasets.ranks import as_keys
 from modyn.errors import DataError, NotFound, did_you_mean
 from modyn.types import Array, Columns, Int64s, Samples, Window
@@ -27,6 +28,9 @@ class _Content:
     label: Column | None
     labels: Array | None
     columns: dict[str, tuple[Column, Values]]
+    late: list[tuple[int, Int64s, Array]] = field(default_factory=list)
+    """Labels that came after their samples: the version that delivered them, keys, labels."""
+    may_miss: bool = False
 
 
 class MemoryDataset:
@@ -89,6 +93,38 @@ class MemoryDataset:
         """The keys that were added after a version, as a window."""
         return Window(self.at(version).end_key, self.end_key)
 
+    def label(self, keys: Any, labels: Any) -> int:
+        """Give samples labels that became known later; returns how many got one. Raises NotFound for a key never given."""
+        self._refuse_pinned()
+        asked, content = as_keys(keys), self._content
+        if len(asked) and (asked.min() < 0 or asked.max() >= self.end_key):
+            raise NotFound(f"dataset '{self.name}' has no sample {asked.max() if asked.min() >= 0 else asked.min()}")
+        live = content.deleted[asked] == _NEVER
+        if not live.any():
+            return 0
+        label, coded = self._coded(labels)
+        if label is None or coded is None or len(coded) != len(asked):
+            raise DataError("labels are missing, or are not as many as keys")
+        if content.label is None:
+            content.label, content.labels = label, np.array(unknown(label, len(content.timestamps)))
+        known = content.label
+        content.may_miss = content.may_miss or known.dtype == "int64" or known.dtype.startswith("float")
+        content.ends.append(self.end_key)
+        content.late.append((self.version, asked[live], kinds.conform(known, label, coded)[live]))
+        return len(np.unique(asked[live]))
+
+    def _labels(self) -> Array | None:
+        """The labels of all samples, as this version knows them."""
+        content = self._content
+        if content.labels is None or not content.late:
+            return content.labels
+        found = content.labels.copy()
+        for version, keys, labels in content.late:
+            if version <= self.version:
+                for key, label in zip(keys.tolist(), labels, strict=True):
+                    found[key] = label
+        return found
+
     def append(self, columns: Mapping[str, Any] | pa.Table, *, timestamps: Any, labels: Any = None) -> range:
         """Add samples; returns their keys. Raises DataError if they do not fit those before."""
         self._refuse_pinned()
@@ -108,13 +144,16 @@ class MemoryDataset:
         start, old = self.end_key, self._content
         if not len(moments):
             return range(start, start)
-        if start and (set(found) != set(old.columns) or (label is None) != (old.label is None)):
+        fits = (label is None) == (old.label is None) or (label is None and old.may_miss)
+        if start and (set(found) != set(old.columns) or not fits):
             raise DataError(f"dataset '{self.name}': what is appended has other columns or labels")
         self._content.columns = {name: self._joined(name, *part) for name, part in found.items()}
         if label is not None and coded is not None:
             old.label = old.label or label
             fitting = kinds.conform(old.label, label, coded)
             old.labels = fitting if old.labels is None else np.concatenate((old.labels, fitting))
+        elif old.label is not None and old.labels is not None:
+            old.labels = np.concatenate((old.labels, unknown(old.label, len(moments))))
         old.timestamps = np.concatenate((old.timestamps, moments))
         old.deleted = np.concatenate((old.deleted, np.full(len(moments), _NEVER)))
         old.ends.append(start + len(moments))
@@ -170,7 +209,7 @@ class MemoryDataset:
     def samples(self, window: Window | None = None) -> Samples:
         """Live samples of a key or time window (None = all) in key order, without their payloads."""
         keys = self.keys(window)
-        found = self._content.labels
+        found = self._labels()
         return Samples(keys, self._content.timestamps[keys], None if found is None else found[keys])
 
     def reader(self, columns: Sequence[str] | None = None) -> "MemoryReader":
@@ -196,7 +235,7 @@ class MemoryReader:
 
     def labels(self, keys: Int64s) -> Array | None:
         """The labels of ``keys`` in that order; None if unlabelled."""
-        found = self._dataset._content.labels
+        found = self._dataset._labels()
         return None if found is None else found[self._present(keys)]
 
     def timestamps(self, keys: Int64s) -> Int64s:

@@ -22,8 +22,8 @@ import numpy as np
 import pyarrow as pa
 import sqlalchemy as sa
 
-from modyn.datasets import catalog, deletions, links, locks, replacing, shards
-from modyn.datasets.catalog import PURGES, Shard
+from modyn.datasets import catalog, deletions, late, links, locks, replacing, shards
+from modyn.datasets.catalog import LABELS, PURGES, Shard
 from modyn.datasets.columns import Values
 from modyn.datasets.links import PATH, OpenFiles
 from modyn.datasets.ranks import Mask, runs
@@ -166,6 +166,9 @@ def _commit(
     def also(connection: sa.Connection) -> None:
         deletions.drop_until(connection, state.dataset_id, now.version)
         tables.update(_clean_tables(connection, state.dataset_id, keys))
+        if now.late.labels is not None and now.head.schema is not None and now.head.schema.label is not None:
+            num = late.forget(connection, state.dataset_id, now.head.schema.label, keys)
+            tables.update({LABELS.name: num} if num else {})
         connection.execute(
             sa.insert(PURGES).values(
                 dataset_id=state.dataset_id, at=receipt.at, receipt=json.dumps(receipt.to_document())

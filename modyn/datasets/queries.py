@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from modyn.datasets.conditions import Condition
 from modyn.datasets.shards import OpenShard
 from modyn.datasets.snapshot import Rows, Snapshot, keys_of
 from modyn.errors import DataError, did_you_mean
-from modyn.types import Array, Int64s, Window, to_datetime
+from modyn.types import Array, Int64s, Window, to_datetime, unlabelled
 
 _DAY_US = 86_400 * 1_000_000
 _MOST_BINS = 1_000_000
@@ -24,10 +25,10 @@ _MOST_BINS = 1_000_000
 
 def find(snapshot: Snapshot, wanted: Sequence[Condition], window: Window | None) -> Int64s:
     """Keys of the live samples for which every condition holds, ascending."""
-    found = [
-        keys_of(opened, _chosen(rows, conditions.all_hold(wanted, opened)))
-        for opened, rows in snapshot.stretches(window)
-    ]
+    found = []
+    for opened, rows in snapshot.stretches(window):
+        labels = partial(snapshot.labels_of, opened, slice(0, len(opened)))
+        found.append(keys_of(opened, _chosen(rows, conditions.all_hold(wanted, opened, labels))))
     return np.concatenate(found) if found else np.empty(0, np.int64)
 
 
@@ -62,7 +63,7 @@ def _is_one_of(opened: OpenShard, column: str, wanted: Any) -> Array:
 
 
 def label_counts(snapshot: Snapshot, window: Window | None) -> dict[Any, int]:
-    """How many live samples have each label (the class's text where labels are classes), by label.
+    """How many live samples have each label (the class's text where labels are classes), by label; None: not known yet.
 
     Raises DataError if labels are not single integers.
     """
@@ -72,11 +73,19 @@ def label_counts(snapshot: Snapshot, window: Window | None) -> dict[Any, int]:
     if label.dtype != "int64" or label.shape:
         raise DataError(f"labels of type {label} have no counts: only single integers and classes do")
     counts: Counter[int] = Counter()
+    num_unknown = 0
     for opened, rows in snapshot.stretches(window):
-        values, nums = count_integers(opened.labels[rows])  # type: ignore[index]
+        labels = snapshot.labels_of(opened, rows)
+        assert labels is not None
+        missing = unlabelled(labels)
+        num_unknown += int(missing.sum())
+        if missing.all():
+            continue
+        values, nums = count_integers(labels[~missing] if missing.any() else labels)
         counts.update(dict(zip(values.tolist(), nums.tolist(), strict=True)))
     names = snapshot.head.label_classes
-    return {value if names is None else names[value]: counts[value] for value in sorted(counts)}
+    found = {value if names is None else names[value]: counts[value] for value in sorted(counts)}
+    return found | ({None: num_unknown} if num_unknown else {})
 
 
 def count_integers(values: Array) -> tuple[Array, Array]:

@@ -108,7 +108,8 @@ class Reader:
             places = snapshot.locate(asked)
             if label is None:
                 return None
-            return _gather(label, places, len(asked), lambda s, rows, out: s.gather_labels(rows, out))
+            found = _gather(label, places, len(asked), lambda s, rows, out: s.gather_labels(rows, out))
+            return snapshot.late.over(asked, found)
 
         return self._current(use)
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from modyn.datasets import ranks
+from modyn.datasets import late, ranks
 from modyn.datasets.catalog import Schema, Shard
 from modyn.datasets.columns import Column, Values, size_of, to_arrow, view
 from modyn.datasets.locks import create_owned
@@ -265,7 +265,14 @@ class OpenShard:
     @property
     def labels(self) -> Array | None:
         label = self.schema.label
-        return None if label is None else self._array(LABEL, label)
+        if label is None:
+            return None
+        return self._array(LABEL, label) if self._holds_labels else late.unknown(label, len(self))
+
+    @cached_property
+    def _holds_labels(self) -> bool:
+        """Whether the samples came with a label, or one that was not known yet."""
+        return LABEL in self._batch.schema.names
 
     @property
     def time_order(self) -> Array | None:
@@ -315,7 +322,12 @@ class OpenShard:
 
     def gather_labels(self, rows: Int64s, out: Array) -> None:
         """Copy the labels of rows to ``out[n, ...]``."""
-        np.take(self.labels, rows, axis=0, out=out, mode="clip")  # type: ignore[call-overload]
+        label = self.schema.label
+        assert label is not None
+        if self._holds_labels:
+            np.take(self._array(LABEL, label), rows, axis=0, out=out, mode="clip")
+        else:
+            out[...] = late.unknown(label, 1)
 
     def gather_any_length(self, name: str, rows: Int64s) -> pa.Array:
         """The rows of a column of kind ``text`` or ``bytes``, as one new Arrow array. Raises Damaged for bad offsets."""

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import sqlalchemy as sa
 
-from modyn.datasets import catalog, deletions, links, timeindex
-from modyn.datasets.catalog import COMMITS, Head, Shard
+from modyn.datasets import catalog, deletions, late, links, timeindex
+from modyn.datasets.catalog import COMMITS, LABELS, Head, Shard
 from modyn.datasets.deletions import Deleted
+from modyn.datasets.late import NONE, Late
 from modyn.datasets.links import Contents
 from modyn.datasets.ranks import group
 from modyn.datasets.shards import OpenShard
@@ -32,6 +33,7 @@ class Files:
         self.folder = folder
         self._contents = contents
         self._open: OrderedDict[str, OpenShard] = OrderedDict()
+        self._late = NONE
 
     def open(self, shard: Shard, head: Head) -> OpenShard:
         """The shard, mapped. Raises FileNotFoundError if its file is gone, Damaged if it is not what was written."""
@@ -56,11 +58,18 @@ class Files:
             self._open.popitem(last=False)
         return found
 
-    def forget(self, current: set[str]) -> None:
-        """Unmap what is not current any more."""
-        for name in list(self._open):
-            if name not in current:
+    def forget(self, current: set[str], head: Head) -> None:
+        """Unmap what is not current any more, and all if there was no label when it was mapped and there is one now."""
+        label = None if head.schema is None else head.schema.label
+        for name, opened in list(self._open.items()):
+            if name not in current or opened.schema.label != label:
                 self._open.pop(name, None)
+
+    def late_labels(self, connection: sa.Connection, head: Head, version: int) -> Late:
+        """The labels that came late, up to a version; what is known of them is not read again."""
+        if head.schema is not None and head.schema.label is not None and head.schema.late:
+            self._late = late.load(connection, head.id, head.schema.label, known=self._late, version=version)
+        return self._late
 
     def __getstate__(self) -> tuple[Path, Contents]:
         return self.folder, self._contents
@@ -98,10 +107,12 @@ class Snapshot:
     shards: tuple[Shard, ...]
     deleted: Deleted
     files: Files = field(repr=False)
+    late: Late = NONE
 
     def extended(self, head: Head, added: Sequence[Shard]) -> "Snapshot":
         """The snapshot after an append of these shards."""
-        return Snapshot(head, head.version, head.end_key, (*self.shards, *added), self.deleted, self.files)
+        shards = (*self.shards, *added)
+        return Snapshot(head, head.version, head.end_key, shards, self.deleted, self.files, self.late)
 
     @cached_property
     def first_keys(self) -> Int64s:
@@ -137,12 +148,19 @@ class Snapshot:
     def samples(self, window: Window | None = None) -> Samples:
         """Live samples of a window in key order, without their payloads."""
         parts = [
-            Samples(keys_of(opened, rows), opened.timestamps[rows], _labels(opened, rows))
+            Samples(keys_of(opened, rows), opened.timestamps[rows], self.labels_of(opened, rows))
             for opened, rows in self.stretches(window)
         ]
         if len(parts) == 1:
             return parts[0]
         return self._join(parts)
+
+    def labels_of(self, opened: OpenShard, rows: Rows) -> Array | None:
+        """The labels of rows of a shard, those that came late among them; None if unlabelled."""
+        if opened.labels is None:
+            return None
+        labels = opened.labels[rows]
+        return labels if self.late.labels is None else self.late.over(keys_of(opened, rows), labels)
 
     def keys(self, window: Window | None = None) -> Int64s:
         """Keys of the live samples of a window, ascending."""
@@ -285,10 +303,6 @@ def keys_of(opened: OpenShard, rows: Rows) -> Int64s:
     return np.arange(first + rows.start, first + rows.stop) if isinstance(rows, slice) else rows + first
 
 
-def _labels(opened: OpenShard, rows: Rows) -> Array | None:
-    return None if opened.labels is None else opened.labels[rows]
-
-
 def take(connection: sa.Connection, dataset_id: int, files: Files, *, version: int | None = None) -> Snapshot:
     """The dataset at a version (None = the newest), as the catalog has it now.
 
@@ -301,8 +315,8 @@ def take(connection: sa.Connection, dataset_id: int, files: Files, *, version: i
     shards = tuple(catalog.shards(connection, dataset_id))
     chosen = head.version if version is None else version
     deleted = deletions.load(connection, dataset_id, chosen)
-    files.forget({shard.file for shard in shards})
-    return Snapshot(head, chosen, end_key, shards, deleted, files)
+    files.forget({shard.file for shard in shards}, head)
+    return Snapshot(head, chosen, end_key, shards, deleted, files, files.late_labels(connection, head, chosen))
 
 
 def _end_key(connection: sa.Connection, head: Head, version: int) -> int:
@@ -322,7 +336,9 @@ def version_at(connection: sa.Connection, head: Head, at: int) -> int:
 
 
 def only_grew(connection: sa.Connection, dataset_id: int, first: int, last: int) -> bool:
-    """Whether the versions after ``first``, up to ``last``, deleted nothing."""
-    mine = (COMMITS.c.dataset_id == dataset_id, COMMITS.c.version > first, COMMITS.c.version <= last)
-    query = sa.select(sa.func.count()).where(*mine, COMMITS.c.num_deleted > 0)
-    return not connection.execute(query).scalar_one()
+    """Whether the versions after ``first``, up to ``last``, deleted nothing and labelled nothing that was there."""
+    for table, also in ((COMMITS, COMMITS.c.num_deleted > 0), (LABELS, sa.true())):
+        mine = (table.c.dataset_id == dataset_id, table.c.version > first, table.c.version <= last)
+        if connection.execute(sa.select(sa.func.count()).select_from(table).where(*mine, also)).scalar_one():
+            return False
+    return True

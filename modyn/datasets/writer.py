@@ -11,6 +11,7 @@ The order of what happens, and what a crash leaves at each point:
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import sqlalchemy as sa
 
-from modyn.datasets import catalog, columns, compaction, deletions, labels, linking, shards, sweeping
+from modyn.datasets import catalog, columns, compaction, deletions, labels, late, linking, shards, sweeping
 from modyn.datasets.catalog import Schema
 from modyn.datasets.columns import Column, Values
 from modyn.datasets.gathering import Gathering
@@ -52,6 +53,7 @@ class Writer:
         self._connection: sa.Connection | None = None
         self._gathering: Gathering | None = None
         self._doomed = np.empty(0, np.int64)
+        self._late: list[tuple[Int64s, Array]] = []
         self._entries: list[tuple[dict[str, Any], Future[Written | Packed] | None]] = []
         self._background: ThreadPoolExecutor | None = None
         self.committed = False
@@ -102,9 +104,16 @@ class Writer:
             return range(self._next, self._next)
         self._adopt(Schema({name: column for name, (column, _) in found.items()}, label))
         values = {name: columns.conform(c, *found[name]) for name, c in self._known.columns.items()}
-        if self._known.label is not None and label is not None and label_values is not None:
-            label_values = _as_array(columns.conform(self._known.label, label, label_values))
-        return self._add(Rows(moments, label_values, values))
+        return self._add(Rows(moments, self._conformed(label, label_values, len(moments)), values))
+
+    def _conformed(self, label: Column | None, values: Array | None, num: int) -> Array | None:
+        """Labels of the dataset's type; where they may come late, those that are missing are not known yet."""
+        known = self._known.label
+        if known is None:
+            return None
+        if label is None or values is None:
+            return np.array(late.unknown(known, num))
+        return _as_array(columns.conform(known, label, values))
 
     def link_files(self, paths: Sequence[str | Path], *, timestamps: Any, labels: Any = None) -> range:
         """Add samples that stay in the user's files, one file a sample: their bytes are the column ``payload``.
@@ -119,6 +128,7 @@ class Writer:
             return range(self._next, self._next)
         rows = linking.index_files(paths, moments, label_values)
         self._adopt(Schema({linking.PAYLOAD: Column(linking.PAYLOAD, "bytes")}, label))
+        rows = replace(rows, labels=self._conformed(label, label_values, len(moments)))
         self._flush()
         keys = self._take_keys(len(moments))
         self._enter("files", rows)
@@ -146,6 +156,33 @@ class Writer:
         self._doomed = np.union1d(self._doomed, doomed)
         return len(doomed)
 
+    def label(self, keys: Any, labels: Any) -> int:
+        """Give samples labels that became known after they were appended, or others than they had; returns how many got one.
+
+        Of a key that is named twice the last label counts; a deleted sample stays deleted. From then on samples may be appended without labels.
+        Raises NotFound for a key that was never given before, DataError if the labels are of another type than the dataset's.
+        """
+        asked = as_keys(keys)
+        if not len(asked):
+            return 0
+        column, values = self._labels(labels, len(asked))
+        if column is None or values is None:
+            raise DataError("labels are missing; got None")
+        live = self._state.retrying(lambda now: now.live_of(np.unique(asked)))
+        if not len(live):
+            return 0
+        known = self._known
+        label = column if known.label is None else known.label
+        if known.label is None:
+            self._flush()  # what was appended before has no label
+            self._gathering = None
+        may_miss = label.dtype == "int64" or label.dtype.startswith("float")
+        self._schema = replace(known, label=label, late=known.late or may_miss)
+        chosen = np.isin(asked, live)
+        fitting = _as_array(columns.conform(label, column, values))
+        self._late.append((asked[chosen], fitting[chosen]))
+        return len(live)
+
     def _labels(self, given: Any, num: int) -> tuple[Column | None, Array | None]:
         if given is None:
             return None, None
@@ -163,8 +200,8 @@ class Writer:
 
     def _encode(self, text: pa.Array) -> Int64s:
         if self._classes is None:
-            if self._schema is not None:
-                raise DataError(f"labels are {self._schema.label or 'none'} in this dataset; got text")
+            if self._schema is not None and self._schema.label is not None:
+                raise DataError(f"labels are {self._schema.label} in this dataset; got text")
             self._classes = ()
         if not self._before.head.classes_fixed:
             self._classes = (*self._classes, *labels.new_classes(text, self._classes))
@@ -191,7 +228,7 @@ class Writer:
             raise DataError(
                 f"dataset '{name}': " + (f"what is appended {wrong}" if missing else f"the dataset {wrong}")
             )
-        if (given.label is None) != (self._schema.label is None):
+        if (given.label is None) != (self._schema.label is None) and not (self._schema.late and given.label is None):
             has = "has no labels" if self._schema.label is None else "has labels"
             raise DataError(
                 f"dataset '{name}' {has}, but what is appended {'has none' if given.label is None else 'has'}"
@@ -257,7 +294,7 @@ class Writer:
         finally:
             self._release()
         if after is not None:
-            if not len(self._doomed):
+            if not len(self._doomed) and not self._late:
                 self._state.take(after, before=self._before)
             if self._compact:
                 compaction.compact_aside(self._state)
@@ -275,17 +312,22 @@ class Writer:
         """Add everything to the catalog; returns what the dataset holds then, or None if nothing was changed."""
         self._flush()
         entries = [(entry, None if future is None else future.result()) for entry, future in self._entries]
-        if not entries and not len(self._doomed):
+        if not entries and not len(self._doomed) and not self._late:
             return None
         rows = [_row(self.dataset_id, entry, written) for entry, written in entries]
         connection, start = self.connection, self._before.head.end_key
-        if rows:
+        if rows or self._late:
             head = catalog.extend(
                 connection, self.dataset_id, keys=range(start, self._next), schema=self._known, classes=self._classes
             )
-            catalog.add_shards(connection, rows)
         else:
             head = catalog.advance(connection, self.dataset_id)
+        if rows:
+            catalog.add_shards(connection, rows)
+        if self._late:
+            delivered = late.NONE.extended(self._late, head.version)
+            assert delivered.labels is not None
+            late.insert(connection, self.dataset_id, head.version, delivered.keys, delivered.labels)
         for _, written in entries:
             if isinstance(written, Packed):
                 catalog.add_content(connection, self.dataset_id, written.path.name, written.content)

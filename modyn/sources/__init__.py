@@ -57,6 +57,11 @@ class Source(Policy):
     time_format: str | None = Field(None, description="how times are written, as for strptime (null = ISO 8601)")
     timezone: str = Field("UTC", description="the zone of times that name none, such as Europe/Zurich")
     id: str | None = Field(None, description="the column that identifies a sample or its subject, kept as payload")
+    labels_of: str | None = Field(
+        None,
+        description="rows are labels of samples that are there already: what id is matched with, key or a column of "
+        "the dataset (null = rows are samples)",
+    )
     columns: list[str] | None = Field(
         None, min_length=1, description="the payload columns (null = all but label and time)"
     )
@@ -85,6 +90,12 @@ class Source(Policy):
                 ) from None
         return value
 
+    @model_validator(mode="after")
+    def _labels_have_an_owner(self) -> "Source":
+        if self.labels_of is not None and (self.id is None or self.label is None):
+            raise ValueError("labels_of needs id, the column that says whose label it is, and label")
+        return self
+
     @property
     def label_columns(self) -> list[str]:
         """The label's columns; empty if there is no label."""
@@ -92,6 +103,8 @@ class Source(Policy):
 
     def payload_columns(self, names: Sequence[str]) -> list[str]:
         """Which of a file's columns become payload. Raises DataError if none is left."""
+        if self.labels_of is not None and self.id is not None:
+            return [self.id]
         if self.columns is not None:
             return list(dict.fromkeys([*self.columns, *([self.id] if self.id else [])]))
         apart = {*self.label_columns, self.timestamp}

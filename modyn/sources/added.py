@@ -21,6 +21,8 @@ class Writer(Protocol):
 
     def delete(self, keys: Int64s) -> Any: ...
 
+    def label(self, keys: Int64s, labels: Any) -> int: ...
+
     def link_files(self, paths: Any, *, timestamps: Int64s, labels: Any) -> range: ...
 
     def link_records(self, records: Any) -> range: ...
@@ -37,6 +39,13 @@ class Dataset(Protocol):
 
     @property
     def storage(self) -> str: ...
+
+    @property
+    def end_key(self) -> int: ...
+
+    def find_ids(self, column: str, ids: Any) -> Int64s: ...
+
+    def reader(self, columns: Any = None) -> Any: ...
 
     def write(self) -> AbstractContextManager[Any]: ...
 
@@ -58,6 +67,8 @@ class Added:
     """What one look at a source brought."""
 
     samples: int = 0
+    labels: int = 0
+    """Labels given to samples that were there already."""
     quarantined: int = 0
     deleted: int = 0
     files: int = 0
@@ -71,6 +82,7 @@ class Added:
     def __add__(self, other: "Added") -> "Added":
         return Added(
             samples=self.samples + other.samples,
+            labels=self.labels + other.labels,
             quarantined=self.quarantined + other.quarantined,
             deleted=self.deleted + other.deleted,
             files=self.files + other.files,
@@ -82,6 +94,9 @@ class Added:
 
     def __str__(self) -> str:
         parts = [f"{self.samples:,} samples added", f"{self.quarantined:,} quarantined"]
+        if self.labels:
+            parts.insert(1 if self.samples else 0, f"{self.labels:,} labels delivered")
+            parts = parts if self.samples else [part for part in parts if "added" not in part]
         if self.deleted:
             parts.append(f"{self.deleted:,} deleted")
         return ", ".join(parts) + f", {self.seconds:.1f} s"

@@ -37,14 +37,19 @@ def add(
     with dataset.workspace.transaction() as connection:
         source_id = ledger.register(connection, dataset.name, source, at=clock())
     intake = Intake(dataset=dataset, source=source, source_id=source_id, clock=clock, progress=progress)
-    added = intake.look()
+    try:
+        added = intake.look()
+    except DataError:
+        with dataset.workspace.transaction() as connection:
+            ledger.forget_unused(connection, source_id)
+        raise
     settle_us = source.settle if isinstance(source, FileSource) else 0
     for _ in range(3):
         if not added.waiting or (isinstance(source, FileSource) and source.done_suffix):
             break
         sleep(settle_us / 1e6)
         added = replace(added, waiting=()) + intake.look()
-    if added.waiting and not added.samples:
+    if added.waiting and not added.samples and not added.labels:
         raise DataError(f"{added.waiting[0]} is still being written; modyn data watch takes it once it is done")
     return added
 

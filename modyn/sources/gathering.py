@@ -12,6 +12,7 @@ import pyarrow as pa
 from modyn.errors import BadSample, DataError
 from modyn.sources import FileSource, Source, ledger
 from modyn.sources.added import Added, Dataset, Progress, Writer, in_words
+from modyn.sources.delivering import deliver
 from modyn.sources.hashing import Hashes, column_hashes, content_hashes
 from modyn.sources.ledger import Extent, Known, Taken
 from modyn.sources.paths import is_local
@@ -100,6 +101,7 @@ class Gathering:
         """Read, and not handed to the writer yet."""
         self.num_bytes = self._num_entered_bytes = 0
         self._entered: list[Entered] = []
+        self._num_labels = 0
         self._open = ExitStack()
         self._writer: Writer | None = None
         # The writer keeps other appenders waiting, so it is open while reading only where reading cannot stall.
@@ -175,6 +177,7 @@ class Gathering:
     def abandon(self) -> None:
         """Give up what has not been committed."""
         self.pieces, self._entered, self.num_bytes, self._num_entered_bytes, self._writer = [], [], 0, 0, None
+        self._num_labels = 0
         error = Abandoned()
         with suppress(Abandoned):
             self._open.__exit__(Abandoned, error, None)
@@ -185,6 +188,9 @@ class Gathering:
             self._writer = self._open.enter_context(self.dataset.write())
         pieces, self.pieces = self.pieces, []
         self._num_entered_bytes = self.num_bytes
+        if self.source.labels_of is not None:
+            self._entered += [self._delivered(self._writer, piece) for piece in pieces]
+            return self._writer
         good = [piece for piece in pieces if len(piece)]
         start = self._append(self._writer, good).start if good else 0
         for piece in pieces:
@@ -195,6 +201,15 @@ class Gathering:
             start += len(piece)
         return self._writer
 
+    def _delivered(self, writer: Writer, piece: Piece) -> Entered:
+        """Give samples that are there the labels of a piece. Raises BadSample for a label of none, if the source says so."""
+        num, bad = deliver(writer, self.dataset, self.source, piece.shaped) if len(piece) else (0, [])
+        if bad and self.source.on_bad_sample == "fail":
+            raise BadSample(in_words(piece.path, bad[0]))
+        light = replace(nothing(), bad=[*piece.shaped.bad, *bad])
+        self._num_labels += num
+        return Entered(piece=replace(piece, shaped=light), keys=range(0), contents=None, subjects=None)
+
     def commit(self, *, finish: Callable[[Writer], int] | None = None) -> None:
         """Append what has been gathered, with its rows of the ledger and the quarantine, in one transaction.
 
@@ -202,15 +217,19 @@ class Gathering:
         """
         if not self.pieces and not self._entered and finish is None:
             return
-        samples = sum(len(p) for p in [*self.pieces, *(entered.piece for entered in self._entered)])
-        bad = [found for p in [*(entered.piece for entered in self._entered), *self.pieces] for found in p.bad()]
-        if not samples and self.is_first and not self.added.samples:
+        pieces = [*(entered.piece for entered in self._entered), *self.pieces]
+        taken = sum(len(piece) for piece in pieces) + self._num_labels
+        if not taken and self.is_first and not self.added.samples and not self.added.labels:
+            bad = [found for piece in pieces for found in piece.bad()]
             self.abandon()
             if bad:
                 raise DataError(_none_usable(bad))
             return
         try:
-            known = self._write(self._enter(), bad)
+            writer = self._enter()
+            samples = sum(len(entered.piece) for entered in self._entered)
+            bad = [found for entered in self._entered for found in entered.piece.bad()]
+            known = self._write(writer, bad)
             deleted = finish(self._writer) if finish is not None and self._writer is not None else 0
             opened, self._open, self._writer = self._open, ExitStack(), None
             opened.close()
@@ -220,6 +239,7 @@ class Gathering:
         self._entered, self.num_bytes, self._num_entered_bytes = [], 0, 0
         self.known = known
         self._count(samples, bad, deleted)
+        self._num_labels = 0
 
     def _write(self, writer: Writer, bad: Sequence[tuple[str, Bad]]) -> Known:
         """The rows of the ledger and the quarantine for what has been entered."""
@@ -259,6 +279,7 @@ class Gathering:
         self.added = replace(
             self.added,
             samples=self.added.samples + samples,
+            labels=self.added.labels + self._num_labels,
             quarantined=self.added.quarantined + len(bad),
             deleted=self.added.deleted + deleted,
             first_bad=first,

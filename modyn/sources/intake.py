@@ -72,7 +72,7 @@ class _Look:
                 self._take_stream()
             self.gathering.commit()
         added = self.gathering.added
-        if self.gathering.is_first and not added.samples and not added.waiting:
+        if self.gathering.is_first and not (added.samples or added.labels or added.quarantined or added.waiting):
             raise DataError(f"{self.source.describe()} holds no samples")
         return replace(added, seconds=time.monotonic() - self.began)
 

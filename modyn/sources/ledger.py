@@ -184,6 +184,11 @@ def register(connection: sa.Connection, dataset: str, source: Source, *, at: int
     return int(connection.execute(row).inserted_primary_key[0])  # type: ignore[index]
 
 
+def forget_unused(connection: sa.Connection, source_id: int) -> None:
+    """Forget a source of which nothing was ever taken, so that it can be named again with other options."""
+    connection.execute(sa.delete(SOURCES).where(SOURCES.c.id == source_id, SOURCES.c.generation == 0))
+
+
 def _reads_the_same(one: Any, other: Any) -> bool:
     """Whether two documents ``{format: options}`` name one format and the same files."""
 

@@ -77,7 +77,8 @@ class Deployed:
         known = self._known(keys) if kind in ("error", "loss") else None
         if known is None or known.all():
             return self._of_model(kind, keys)
-        return _spread(self._of_model(kind, keys[known]), known)
+        found = self._of_model(kind, keys[known]) if known.any() else np.empty((0, 1))
+        return _spread(found, known)
 
     def _known(self, keys: Int64s) -> Array | None:
         """Whose labels are known; None if there are no labels, which says more clearly what looks at them."""
@@ -96,8 +97,8 @@ class Deployed:
         if labels is None:
             raise ConfigError("the trigger looks at labels, and the dataset has none")
         known = ~unlabelled(labels)
-        found = self._trainer.labelled(Samples(keys[known], keys[known], labels[known])).labels
-        return _spread(np.asarray(found).reshape(int(known.sum()), -1).astype(np.float64), known)
+        found = np.asarray(self._trainer.labelled(Samples(keys[known], keys[known], labels[known])).labels, np.float64)
+        return _spread(found.reshape(len(found), int(np.prod(found.shape[1:]))), known)
 
     def _column(self, name: str, keys: Int64s) -> Array:
         columns = self._reader.read(keys)

@@ -14,6 +14,7 @@ from modyn.workspace import Workspace
 
 APPEND = st.tuples(st.just("append"), st.lists(st.integers(0, 50), max_size=6))
 DELETE = st.tuples(st.just("delete"), st.lists(st.integers(-1, 20), max_size=4))
+LABEL = st.tuples(st.just("label"), st.lists(st.integers(-1, 20), max_size=4))
 WINDOW = st.tuples(st.integers(0, 30), st.integers(0, 60), st.sampled_from(["key", "time"]))
 
 
@@ -70,7 +71,7 @@ def seen(dataset, window, asked):
 
 @settings(max_examples=25)
 @given(
-    changes=st.lists(APPEND | DELETE, max_size=6),
+    changes=st.lists(APPEND | DELETE | LABEL, max_size=8),
     window=WINDOW,
     asked=st.lists(st.integers(-1, 20), max_size=4),
     labelled=st.booleans(),
@@ -83,6 +84,9 @@ def test_it_answers_as_the_dataset_on_the_disk(changes, window, asked, labelled)
         for what, values in changes:
             if what == "append":
                 real, fake = (outcome(lambda d=d, v=values: append(d, v, labelled)) for d in both)
+            elif what == "label":
+                names = np.array([f"class {v % 4}" for v in values], object)
+                real, fake = (outcome(lambda d=d, v=values, n=names: d.label(v, n)) for d in both)
             else:
                 real, fake = (outcome(lambda d=d, v=values: d.delete(v)) for d in both)
             assert real == fake
