@@ -35,6 +35,9 @@ def test_a_dataset_lives_in_a_postgres_catalog(workspace):
     assert dataset.delete([4]) == 0
     assert dataset.samples(Window(2, 6, by="time")).keys.tolist() == [2, 5]
     assert dataset.at(10).num_samples == 100
+    assert dataset.label([3, 5], ["a", "a"]) == 1
+    assert dataset.reader().labels(np.array([5])).tolist() == [0]
+    assert dataset.label([5], ["b"]) == 1
     assert dataset.compact() == 10
     with workspace.transaction() as connection:
         connection.execute(sa.text("create table notes (dataset_id integer, sample_key bigint)"))
