@@ -28,7 +28,7 @@ from modyn.training.recipe import Recipe
 from modyn.training.tensors import Inputs, mapped, nbytes, rows
 from modyn.types import Array, Columns, Int64s, Reader, Selection
 
-BLOCK_ROWS = 32_768
+BLOCK_ROWS = 65_536
 BLOCK_BYTES = 16 * 2**20
 LABEL_ROWS = 8_000_000
 MOST_READERS = 4
@@ -96,7 +96,7 @@ class Loader:
         return self.num_processes > 0 and (augment is None or augment.per_sample is None)
 
     def _max_batches(self, selection: Selection, plan: Plan) -> int:
-        """Batches in the largest block: 32,768 rows or 16 MB. With smaller ones threads wait for Python's lock more often."""
+        """Batches in the largest block: 65,536 rows or 16 MB. With smaller ones threads wait for Python's lock more often."""
         if len(selection) <= plan.batch_size:
             return 1
         return max(1, min(BLOCK_ROWS, BLOCK_BYTES // self.row_bytes(selection.keys)) // plan.batch_size)
