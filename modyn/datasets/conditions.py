@@ -18,7 +18,7 @@ from modyn.datasets.columns import Column
 from modyn.datasets.ranks import Mask
 from modyn.datasets.shards import OpenShard
 from modyn.errors import DataError, did_you_mean
-from modyn.types import Array, to_microseconds
+from modyn.types import Array, to_microseconds, unlabelled
 
 _FORM = re.compile(r"\s*(?P<name>.+?)\s*(?P<op>==|!=|<=|>=|<|>|=|\bnot in\b|\bin\b)\s*(?P<value>.*?)\s*", re.DOTALL)
 _COMPARE: Mapping[str, Any] = {
@@ -41,14 +41,14 @@ class Condition:
     column: Column
 
     def holds(self, shard: OpenShard, labels: Callable[[], Array | None]) -> Mask:
-        """For which rows of the shard, whose ``labels`` are asked for if they matter, it holds."""
+        """For which rows of the shard, whose ``labels`` are asked for if they matter, it holds; no condition holds for an unknown label."""
         is_label = self.name == "label" and self.name not in shard.schema.columns
         values = labels() if is_label else _values(shard, self.name)
         if isinstance(values, np.ndarray):
             found = _array_holds(values, self.op, self.values)
         else:
             found = _text_holds(values, self.op, self.values)
-        return found
+        return found & ~unlabelled(values) if is_label else found
 
 
 def _values(shard: OpenShard, name: str) -> Any:

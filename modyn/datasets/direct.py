@@ -50,6 +50,8 @@ class Span:
         whole = all(shard.is_dense and shard.kind in ("arrow", "inline") for shard in known)
         if not whole or any(one.end_key != next_.first_key for one, next_ in pairwise(known)):
             return None
+        if known[-1].end_key < snapshot.end_key:  # a purge took the last samples: their keys are none of any shard
+            return None
         shards = [snapshot.open(shard) for shard in known]
         values = [np.asarray(shard.column(column.name)) for shard in shards]
         width = values[0].nbytes // max(1, len(values[0]))

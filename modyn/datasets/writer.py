@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 import sqlalchemy as sa
 
-from modyn.datasets import catalog, columns, compaction, deletions, labels, late, linking, shards, sweeping
+from modyn.datasets import catalog, columns, compaction, deletions, labels, late, linking, shards, snapshot, sweeping
 from modyn.datasets.catalog import Schema
 from modyn.datasets.columns import Column, Values
 from modyn.datasets.gathering import Gathering
@@ -28,7 +29,7 @@ from modyn.datasets.links import Records, from_document
 from modyn.datasets.locks import exclusive
 from modyn.datasets.ranks import as_keys
 from modyn.datasets.shards import Packed, Rows, Written
-from modyn.datasets.snapshot import Snapshot
+from modyn.datasets.snapshot import Files, Snapshot
 from modyn.datasets.state import State, tell
 from modyn.errors import BadSample, DataError, NotFound
 from modyn.types import Array, Int64s
@@ -324,6 +325,8 @@ class Writer:
             head = catalog.advance(connection, self.dataset_id)
         if rows:
             catalog.add_shards(connection, rows)
+        if self._late and head.generation > self._before.head.generation + 1:
+            self._late = self._still_there(connection)
         if self._late:
             delivered = late.NONE.extended(self._late, head.version)
             assert delivered.labels is not None
@@ -338,6 +341,14 @@ class Writer:
                 written.wait()
         tell(self._state.folder, head.generation)
         return self._before.extended(head, [catalog.shard_of(row) for row in rows])
+
+    def _still_there(self, connection: sa.Connection) -> list[tuple[Int64s, Array]]:
+        """The labels without those of samples that were purged since they were given: nothing would ever remove them."""
+        files = Files(self._state.folder, partial(catalog.contents, self._state.workspace, self.dataset_id))
+        now = snapshot.take(connection, self.dataset_id, files, version=self._before.version)
+        there = [now.present(keys) for keys, _ in self._late]
+        found = zip(self._late, there, strict=True)
+        return [(keys[mask], values[mask]) for (keys, values), mask in found if mask.any()]
 
 
 def _done(written: Written | Packed) -> "Future[Written | Packed]":

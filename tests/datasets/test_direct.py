@@ -49,6 +49,16 @@ def test_a_key_that_was_never_given_is_refused(tmp_path, bad):
         made(tmp_path).reader().read(keys)
 
 
+def test_the_last_samples_of_all_are_not_read_once_they_are_purged(tmp_path):
+    dataset = made(tmp_path)
+    keys = np.random.default_rng(1).permutation(1100)
+    dataset.delete(np.arange(1000, 1100))
+    dataset.purge()
+    with pytest.raises(NotFound, match="is deleted"):
+        dataset.reader().read(keys)
+    assert len(dataset.reader().read(keys[keys < 1000])["wide"]) == 1000
+
+
 def test_deleted_purged_and_compacted_samples_are_as_shard_by_shard(tmp_path, monkeypatch):
     dataset = made(tmp_path)
     reader, keys = dataset.reader(), np.random.default_rng(1).permutation(1100)

@@ -101,6 +101,31 @@ def test_a_deleted_sample_stays_deleted_and_its_label_is_purged_with_it(dataset,
     assert not [path for path in files if secret in path.read_bytes()]
 
 
+@pytest.mark.parametrize("labelled", [[2], [2, 4]])
+def test_a_label_of_a_sample_that_is_purged_before_it_is_committed_is_not_kept(dataset, workspace, labelled):
+    secret = 7_777_779
+    with dataset.write() as writer:
+        writer.label(labelled, [secret - key + 2 for key in labelled])
+        other = Dataset.open(workspace, "d")
+        other.delete([2])
+        other.purge()
+    assert labels_of(dataset) == [
+        *[UNKNOWN_LABEL] * 3,
+        *([secret - 2] if 4 in labelled else [UNKNOWN_LABEL]),
+        UNKNOWN_LABEL,
+    ]
+    files = [path for path in workspace.root.rglob("*") if path.is_file()]
+    assert not [path for path in files if secret.to_bytes(8, "little") in path.read_bytes()]
+
+
+@pytest.mark.parametrize("labels", [[3, 5], [3.0, 5.0]])
+def test_no_condition_holds_for_a_label_that_is_not_known(dataset, labels):
+    dataset.label([1, 2], labels)
+    assert dataset.find(["label != 3"]).tolist() == [2]
+    assert dataset.find(["label < 9"]).tolist() == [1, 2]
+    assert dataset.find(["label not in 5, 6"]).tolist() == [1]
+
+
 def test_labels_and_samples_go_in_one_transaction(dataset):
     with dataset.write() as writer:
         writer.append({"x": [6.0]}, timestamps=[6])
