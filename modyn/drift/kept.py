@@ -1,10 +1,12 @@
 """Squared distances between the rows of two windows, kept from one check to the next: only those of new rows are computed.
 
 A check then costs (new rows) x (rows of both windows) x columns for the distances, and a pass over what is kept for a kernel of them.
-Distances are computed in float64 about the reference's mean and kept in float32, so that they do not depend on which check they were
+Rows are taken about the reference's mean and rounded to whole multiples of a unit, about a millionth of the reference's largest value, so that
+float64 holds every sum of products exactly, in whatever order it is added up. So a distance does not depend on the check that it was
 computed at: a trigger that goes on from a state finds the same numbers as one that was never interrupted.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +18,8 @@ from modyn.types import Array, Float64s, Int64s
 MOST_ROWS = 4096
 """Rows of both windows together, beyond which nothing is kept: the distances of so many take about 70 MB."""
 _AT_ONCE = 512
+_HEADROOM = 3
+"""Bits by which a row may exceed the reference's largest value; the products of one that is larger yet are rounded."""
 
 
 class Keyed(NamedTuple):
@@ -81,7 +85,7 @@ class KeptPairs:
         slots, known = self._find(current.keys)
         new = np.flatnonzero(~known)
         if len(new):
-            rows = current.rows[new] - reference.mean
+            rows = reference.units_of(current.rows[new])
             squares: Float64s = np.einsum("ij,ij->i", rows, rows)
             if not np.isfinite(squares).all():
                 return False
@@ -90,7 +94,7 @@ class KeptPairs:
             slots[new] = np.flatnonzero(free)[: len(new)]
             for start in range(0, len(new), _AT_ONCE):
                 part = slice(start, start + _AT_ONCE)
-                self._put(slots[new[part]], rows[part], squares[part], num_reference=len(reference.keys))
+                self._put(reference, slots[new[part]], rows[part], squares[part])
         order = np.argsort(current.keys, kind="stable")
         self._keys, self._slots = current.keys[order], slots[order]
         self._order = slots
@@ -106,10 +110,11 @@ class KeptPairs:
         slots[known] = self._slots[places[known]]
         return slots, known
 
-    def _put(self, slots: Int64s, rows: Float64s, squares: Float64s, *, num_reference: int) -> None:
+    def _put(self, reference: "_Reference", slots: Int64s, rows: Float64s, squares: Float64s) -> None:
         """Put rows into slots, with their distances from the reference's rows and from those in all slots."""
+        num_reference = len(reference.keys)
         self._rows[num_reference + slots], self._squares[num_reference + slots] = rows, squares
-        found = _squared(rows, squares, self._rows, self._squares)
+        found = _squared(rows, squares, self._rows, self._squares, unit=reference.unit)
         found[np.arange(len(slots)), num_reference + slots] = 0
         self._between[slots] = found[:, :num_reference]
         self._within[slots] = found[:, num_reference:]
@@ -123,25 +128,33 @@ class _Reference:
         self.keys = window.keys
         rows = window.rows.astype(np.float64)
         self.mean: Float64s = rows.mean(axis=0) if len(rows) else np.zeros(rows.shape[1])
-        self.rows = rows - self.mean
+        largest = float(np.abs(rows - self.mean).max(initial=0))
+        bits = (51 - math.ceil(math.log2(max(1, rows.shape[1])))) // 2 - _HEADROOM
+        self.unit = 2.0 ** (math.frexp(largest)[1] - bits) if 0 < largest < math.inf else 1.0
+        self.rows = self.units_of(rows)
         self.squares: Float64s = np.einsum("ij,ij->i", self.rows, self.rows)
         self.is_finite = bool(np.isfinite(self.squares).all())
         self.within: Array = np.empty((len(rows), len(rows)), np.float32)
         for start in range(0, len(rows) if self.is_finite else 0, _AT_ONCE):
             part = slice(start, start + _AT_ONCE)
-            self.within[part] = _squared(self.rows[part], self.squares[part], self.rows, self.squares)
+            self.within[part] = _squared(self.rows[part], self.squares[part], self.rows, self.squares, unit=self.unit)
         np.fill_diagonal(self.within, 0)
 
+    def units_of(self, rows: Array) -> Float64s:
+        """Rows about the mean, as whole multiples of the unit."""
+        found: Float64s = np.rint((rows - self.mean) / self.unit)
+        return found
 
-def _squared(left: Float64s, left_squares: Float64s, right: Float64s, right_squares: Float64s) -> Array:
-    """``[n, m]`` squared distances in float32, 0 where they are lost in the rounding of the squared norms."""
+
+def _squared(left: Float64s, left_squares: Float64s, right: Float64s, right_squares: Float64s, *, unit: float) -> Array:
+    """``[n, m]`` squared distances in float32 of rows in units."""
     with one_blas_thread():
         found = left @ right.T
     found *= -2
     found += right_squares
     found += left_squares[:, None]
-    least = 8 * float(np.finfo(np.float64).eps) * float(max(left_squares.max(initial=0), right_squares.max(initial=0)))
-    found[found <= least] = 0
+    np.maximum(found, 0, out=found)
+    found *= unit * unit
     return found.astype(np.float32)
 
 
