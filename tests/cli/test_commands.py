@@ -176,7 +176,7 @@ def test_ctrl_c_stops_cleanly_and_the_run_goes_on_later(
         "run",
         str(path),
         "--set",
-        "training.epochs=40",
+        "training.epochs=15",
     ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
     assert process.stdout is not None

@@ -210,6 +210,7 @@ print(reads, flush=True)
 """
 
 
+@pytest.mark.slow
 def test_a_reader_in_another_process_is_never_disturbed_by_compaction_and_purge(workspace):
     dataset = Dataset.create(workspace, "d")
     dataset.append({"serial": np.arange(10)}, timestamps=np.arange(10))

@@ -76,6 +76,7 @@ add(Dataset.open(Workspace(sys.argv[1], catalog=sys.argv[2]), "d"), Csv(path=sys
 """
 
 
+@pytest.mark.slow
 def test_processes_that_add_one_source_at_once_take_every_row_once(workspace, tmp_path):
     catalog.engine(workspace)
     dataset = Dataset.create(workspace, "d")

@@ -98,7 +98,7 @@ def test_importance_weights_in_a_batch_are_unbiased_and_multiply_the_samples_own
     own = torch.rand(40) + 0.5
     values = torch.randn(40, generator=torch.Generator().manual_seed(5))
     estimates = []
-    for seed in range(3000):
+    for seed in range(1000):
         chosen = chooser({"gradient-norm": {"budget": "25%", "at": "batch"}}, model, seed=seed)(batch(weights=own))
         estimates.append(float((chosen.weights * values[chosen.keys // 2]).mean()))
     error = np.std(estimates) / np.sqrt(len(estimates))
