@@ -19,7 +19,6 @@ from modyn.evaluation.evaluator import Evaluator
 from modyn.runlog import Event, RunLog
 from modyn.selectors import Selector
 from modyn.sources import Feed
-from modyn.sources.rows import Unreachable
 from modyn.stations import STREAM_BATCH, Stations, chosen
 from modyn.training.trainer import Fitted
 from modyn.types import Array, Candidates, Checkpoint, Int64s, Samples, Selection, Window, unlabelled
@@ -30,6 +29,10 @@ if TYPE_CHECKING:
 
 MOST_TRIES = 5
 """How often a round is trained anew because samples that it had selected were deleted meanwhile."""
+
+
+KEPT = frozenset({"evaluated", "windows", "warning"})
+"""What stays of the journal after the last finished round when a run is resumed: the samples that were scored may be gone since."""
 
 
 def wall_clock() -> int:
@@ -54,7 +57,13 @@ class Following(Stations):
         self._feed = _feed_of(Dataset.open(workspace, pipeline.dataset))
         self._told: set[str] = set()
         self._scored: set[tuple[str | None, int]] = set()
+        self._looked_at: tuple[int | None, ...] = ()
+        self._first_time = 0
         super().__init__(pipeline, workspace, log)
+
+    def _streamed(self) -> Samples:
+        """A run that goes on may find that all its samples have expired, and waits for others."""
+        return self._all() if self.log.began else super()._streamed()
 
     is_following = True
 
@@ -65,31 +74,30 @@ class Following(Stations):
 
     def stream(self) -> Iterator[Samples]:
         """What no finished round has seen, and then what comes, for ever; an empty batch each time that nothing has."""
-        first = int(np.searchsorted(self.samples.keys, self.cursor))
-        for start in range(first, len(self.samples), STREAM_BATCH):
-            yield self.samples[start : start + STREAM_BATCH]
+        yield from self._unseen()
         while not self.follow.stop.is_set():
-            before = self.samples.keys[-1]
             self._look()
-            fresh = self.samples[int(np.searchsorted(self.samples.keys, before, side="right")) :]
-            self._score_what_is_over(int(self.samples.timestamps.max()))
-            for start in range(0, max(1, len(fresh)), STREAM_BATCH):
-                yield fresh[start : start + STREAM_BATCH]
-            if not len(fresh):
+            self._score_what_is_over()
+            before = self.shown
+            yield from self._unseen()
+            if self.shown == before:
+                yield self.samples[:0]
                 self.log.progress("waiting", num_samples=len(self.samples))
                 self.follow.stop.wait(self.follow.poll_s)
 
+    def _unseen(self) -> Iterator[Samples]:
+        """What the trigger has not been shown, of the dataset as it was when this began."""
+        fresh = self.samples[int(np.searchsorted(self.samples.keys, self.shown)) :]
+        for start in range(0, len(fresh), STREAM_BATCH):
+            yield fresh[start : start + STREAM_BATCH]
+
     def _look(self) -> None:
         """Take what is new in the sources, and in the dataset."""
+        self._feed = self._feed or _feed_of(self.live)
         if self._feed is not None:
-            try:
-                added = self._feed.poll()
-                self._warn_once(added.refused)
-            except Unreachable as error:
-                self._warn_once((str(error),))
+            self._warn_once(self._feed.look().refused)
         self.live.expire(self.now())
-        if self.live.version != self.dataset.version:
-            self._renew()
+        self._renew()
 
     def _warn_once(self, messages: tuple[str, ...]) -> None:
         for message in messages:
@@ -99,6 +107,8 @@ class Following(Stations):
 
     def _renew(self) -> None:
         """See the dataset as it is now. Costs in terms of what was appended, but after a deletion or late labels."""
+        if self.live.version == self.dataset.version:
+            return
         old, self.dataset = self.dataset, self.live.at(self.live.version)
         fresh = chosen(self.dataset.samples(Window(old.end_key, self.dataset.end_key)), self.pipeline.stream)
         self.samples = _joined(self.samples, fresh) if self.dataset.only_grew_since(old.version) else self._all()
@@ -107,6 +117,17 @@ class Following(Stations):
         return chosen(self.dataset.samples(), self.pipeline.stream)
 
     # A round ---------------------------------------------------------------------------------------------------------
+
+    def open_round(self, end: int, selector: Selector) -> tuple[Window, Candidates]:
+        """As in a replay, of the dataset as it is by now."""
+        self._renew()
+        return super().open_round(end, selector)
+
+    def skips(self, selection: Selection) -> bool:
+        """Nothing to train on (nothing has come, or no label is known yet) is no reason to end: the next round takes up its window."""
+        if not len(selection):
+            self._warn_once(("the trigger fired and nothing was selected, so nothing was trained",))
+        return not len(selection)
 
     def select(self, selector: Selector, candidates: Candidates) -> Selection:
         """As in a replay, without the candidates that are deleted before they are looked at."""
@@ -146,8 +167,23 @@ class Following(Stations):
             self._scored |= {(event["checkpoint"] or event["baseline"], score["window"]) for score in event["scores"]}
         return super().restore(finished)
 
+    def begin(self, *, resumed: bool = False) -> None:
+        """As in a replay. Windows are counted from the first sample that the run ever saw, whatever expires."""
+        started = next(self.log.events("run-started"), None)
+        self._first_time = int(self.samples.timestamps.min()) if started is None else started["stream_time"][0]
+        if self.evaluator is not None:
+            self.evaluator = Evaluator(self.evaluator.options, self.evaluator.samples, windows=self._windows())
+        super().begin(resumed=resumed)
+
+    def _windows(self) -> list[Window]:
+        options, last = self.pipeline.evaluation, int(self.samples.timestamps.max(initial=self._first_time))
+        return [] if options is None else options.windows.lay_out(self._first_time, last)
+
     def _score_baselines(self) -> None:
         """With the windows, as they pass."""
+
+    def _log_composite(self, *, round: int | None = None) -> None:  # noqa: A002
+        """Not written: it is plain from the rounds, and as long as the run is old."""
 
     def evaluate(self, checkpoint: Checkpoint) -> dict[str, float | None]:
         """Score the windows that are over and were waiting for this checkpoint. The next window is yet to come."""
@@ -158,42 +194,42 @@ class Following(Stations):
         """The run was asked to stop; it can be resumed."""
         self.log.append("run-stopped", reason="stopped on request")
 
-    def _score_what_is_over(self, moment: int) -> None:
-        """Score the windows that ended by a moment and whose labels are known, each on the checkpoints that belong to it."""
-        options = self.pipeline.evaluation
-        if options is None or not self.checkpoints:
+    def _score_what_is_over(self, moment: int | None = None) -> None:
+        """Score the windows that ended by a moment (None = the newest sample shown) and whose labels are known, each on the checkpoints that belong to it."""
+        options, looked_at = self.pipeline.evaluation, (self.dataset.version, self.round, self.shown, moment)
+        if options is None or not self.checkpoints or looked_at == self._looked_at:
             return
-        times = self.samples.timestamps
-        windows = options.windows.lay_out(int(times.min()), int(times.max()))
-        over = [n for n, window in enumerate(windows) if window.end <= moment]
-        if not self._missing(windows, over):
+        self._looked_at, windows = looked_at, self._windows()
+        if moment is None:
+            shown = self.samples.timestamps[: int(np.searchsorted(self.samples.keys, self.shown))]
+            moment = int(shown.max(initial=self._first_time))
+        over = self._missing(windows, [n for n, window in enumerate(windows) if window.end <= moment])
+        ready = _ready(self.samples, windows, sorted({n for numbers in over.values() for n in numbers}))
+        if not ready:
             return
-        known = self.trainer.labelled(self.samples.with_known_labels())
-        self.evaluator = Evaluator(options, known, windows=windows)
-        waiting = _with_unknown(self.samples, windows)
-        missing = self._missing(windows, [n for n in over if n not in waiting])
-        if not missing:
-            return
-        self.log.append("windows", windows=self.evaluator.describe())
-        for number, numbers in sorted(missing.items()):
+        self.evaluator = Evaluator(options, self.trainer.labelled(self.samples.with_known_labels()), windows=windows)
+        self.log.append("windows", first=ready[0], windows=self.evaluator.describe()[ready[0] :])
+        for number, numbers in sorted(self._missing(windows, ready).items()):
             checkpoint = self.checkpoints[number]
             self._score(checkpoint, self.models.weights(checkpoint.id), numbers)
             self._scored |= {(checkpoint.id, n) for n in numbers}
-        self._score_guesses(sorted({n for numbers in missing.values() for n in numbers}))
-        self._log_composite(round=self.round - 1)
+        self._score_guesses(ready)
 
     def _score(
         self, checkpoint: Checkpoint, weights: Any, windows: list[int] | None
     ) -> list[tuple[int, str, float | None]]:
         assert self.evaluator is not None
-        try:
-            return super()._score(checkpoint, weights, windows)
-        except NotFound:  # deleted since the last look
-            self._renew()
-            known = self.evaluator.samples
-            left = known[np.isin(known.keys, self.samples.keys)]
-            self.evaluator = Evaluator(self.evaluator.options, left, windows=self.evaluator.windows)
-            return super()._score(checkpoint, weights, windows)
+        for last in range(MOST_TRIES):
+            try:
+                return super()._score(checkpoint, weights, windows)
+            except NotFound:  # deleted since the last look
+                if last + 1 == MOST_TRIES:
+                    raise
+                self._renew()
+                known = self.evaluator.samples
+                left = known[np.isin(known.keys, self.samples.keys)]
+                self.evaluator = Evaluator(self.evaluator.options, left, windows=self.evaluator.windows)
+        raise AssertionError
 
     def _missing(self, windows: list[Window], over: list[int]) -> dict[int, list[int]]:
         """The number of a checkpoint to those windows that are over and that it serves, or was trained on, and is not scored on."""
@@ -230,11 +266,17 @@ def _joined(old: Samples, fresh: Samples) -> Samples:
     return Samples(np.concatenate([old.keys, fresh.keys]), np.concatenate([old.timestamps, fresh.timestamps]), labels)
 
 
-def _with_unknown(samples: Samples, windows: list[Window]) -> set[int]:
-    """The windows that hold a sample whose label is not known yet."""
-    if samples.labels is None:
-        return set()
-    times: Int64s = np.sort(samples.timestamps[unlabelled(samples.labels)])
-    edges = np.array([(w.start, w.end) for w in windows], np.int64).reshape(-1, 2)
-    first, last = np.searchsorted(times, edges[:, 0]), np.searchsorted(times, edges[:, 1])
-    return set(np.flatnonzero(last > first).tolist())
+def _ready(samples: Samples, windows: list[Window], numbers: list[int]) -> list[int]:
+    """Those of the windows that hold samples, and none whose label is not known yet."""
+    if not numbers:
+        return []
+    edges = np.array([(windows[n].start, windows[n].end) for n in numbers], np.int64)
+    inside = samples[(samples.timestamps >= edges.min()) & (samples.timestamps < edges.max())]
+    unknown = inside[:0] if inside.labels is None else inside[unlabelled(inside.labels)]
+    ready = (_num_between(inside.timestamps, edges) > 0) & (_num_between(unknown.timestamps, edges) == 0)
+    return [number for number, is_ready in zip(numbers, ready, strict=True) if is_ready]
+
+
+def _num_between(times: Int64s, edges: Int64s) -> Int64s:
+    first, end = np.searchsorted(np.sort(times, kind="stable"), edges.T)
+    return np.asarray(end - first)

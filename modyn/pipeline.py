@@ -181,7 +181,7 @@ class Pipeline(Options):
         cls, space: Workspace, run_id: str, observers: Sequence[Observer], how: "Follow | None" = None
     ) -> "Iterator[tuple[RunLog, Stations]]":
         """The journal and the stations of a run that ended early, as its last finished round left them."""
-        from modyn.following import Follow, Following
+        from modyn.following import KEPT, Follow, Following
         from modyn.stations import Stations
 
         log = RunLog.find(space.runs, run_id)
@@ -194,11 +194,12 @@ class Pipeline(Options):
         document = config.Document(started["pipeline"], Path(started["base_dir"]) / "pipeline.yaml", started["source"])
         pipeline = cls.of(document)
         with log:
-            log.open(keep_until="round-finished")
+            is_following = started.fields.get("following")
+            log.open(keep_until="round-finished", and_between=KEPT if is_following else frozenset())
             log.observers += observers
             stations = (
                 Following(pipeline._fresh(), space, log, follow=how or Follow())
-                if started.fields.get("following")
+                if is_following
                 else Stations(pipeline._fresh(), space, log, version=started["dataset_version"])
             )
             with closing(stations):
@@ -225,6 +226,8 @@ def _loop(stations: "Stations") -> None:
             selector = stations.pipeline.selector.for_round(stations.round)
             window, candidates = stations.open_round(end, selector)
             selection = stations.select(selector, candidates)
+            if stations.skips(selection):
+                continue
             fitted, selection = stations.train(selector, candidates, selection)
             checkpoint = stations.store(fitted, window, selection)
             scores = stations.evaluate(checkpoint)

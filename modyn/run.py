@@ -6,10 +6,12 @@ half-open, an undefined score is NaN with its reason beside it.
 """
 
 import json
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from html import escape
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -143,8 +145,7 @@ class Run:
         """A row an evaluation window: window (its number), start, end (half-open), num_samples."""
         import pandas as pd
 
-        rows = self._last("windows").get("windows") or []
-        table = pd.DataFrame(rows, columns=["start", "end", "num_samples"])
+        table = pd.DataFrame(self._window_rows(), columns=["start", "end", "num_samples"])
         table.insert(0, "window", range(len(table)))
         table["start"], table["end"] = _times(table["start"]), _times(table["end"])
         return table.astype({"window": "int64", "num_samples": "Int64"})
@@ -329,6 +330,12 @@ class Run:
     def _last(self, kind: str) -> Mapping[str, Any]:
         return next((event.fields for event in reversed(self._events) if event.kind == kind), {})
 
+    def _window_rows(self) -> list[Mapping[str, Any]]:
+        rows: list[Mapping[str, Any]] = []
+        for fields in (event.fields for event in self._of("windows")):
+            rows[fields.get("first", 0) :] = fields.get("windows") or []
+        return rows
+
     def _by_round(self) -> Mapping[int, list[Event]]:
         """The events of each round that was started."""
         found: dict[int, list[Event]] = {e.round: [] for e in self._of("round-started") if e.round is not None}
@@ -373,13 +380,9 @@ class Run:
         """The composite models of a run that ended before it wrote them down."""
         done = [e.fields for e in self._of("round-finished") if e.fields.get("data_until") is not None]
         borders = sorted((int(f["data_until"]), str(f["checkpoint"])) for f in done if f.get("checkpoint") is not None)
-        active: list[str | None] = []
-        trained: list[str | None] = []
-        for window in self._last("windows").get("windows") or ():
-            before = sum(border <= window["start"] for border, _ in borders)
-            active.append(borders[before - 1][1] if before else None)
-            trained.append(borders[min(before, len(borders) - 1)][1] if borders else None)
-        return active, trained
+        before = [bisect_right(borders, row["start"], key=itemgetter(0)) for row in self._window_rows()]
+        active = [borders[n - 1][1] if n else None for n in before]
+        return active, [borders[min(n, len(borders) - 1)][1] if borders else None for n in before]
 
     def _flat(self, kind: str, columns: list[str]) -> "pd.DataFrame":
         """The events of a kind with nested fields as ``outer.inner`` columns; the given columns are there in any case."""

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
 KINDS: Mapping[str, str] = {
     "run-started": "run, pipeline (resolved document), source (text of the file), versions {package: version}, git (commit | null), "
-    "seed, user_files [{path, kept_as, sha256}], dataset, dataset_version, num_samples, stream [first key, end key), stream_time [start, end), trigger (name), "
+    "seed, user_files [{path, kept_as, sha256}], dataset, dataset_version, num_samples, stream [first key, end key), stream_time [start, end) | null, trigger (name), "
     "selector (name), metrics [{name, higher_is_better, description}], resumed (bool), following (bool: in production, so that the stream goes on for ever)",
-    "windows": "windows [{start, end, num_samples}] (microseconds, half-open); a window's number is its place in the list",
+    "windows": "windows [{start, end, num_samples}] (microseconds, half-open), first (the number of the first of them, which with all later ones takes "
+    "the place of what was known; absent = 0)",
     "trigger-checked": "key (last sample seen), timestamp, and the numbers the trigger gives (distance, threshold, fired, ...)",
     "round-started": "trigger, start_key, end_key, start_time, end_time, num_samples",
     "selected": "selector, num_candidates, num_selected, oldest (timestamp), newest (timestamp), labels {label: count}, "
@@ -38,7 +39,8 @@ KINDS: Mapping[str, str] = {
     "stored": "checkpoint, size_bytes",
     "evaluated": "checkpoint (null for a baseline), baseline (null | majority-class | no-change), num_samples, "
     "scores [{window, metric, value (null = undefined), reason}]",
-    "composite": "active [checkpoint | null for each window], trained [the same]; the last such event counts",
+    "composite": "active [checkpoint | null for each window], trained [the same]; the last such event counts; absent in a run that follows, where it is plain "
+    "from what each round's data_until is",
     "cost": "station (trigger, select, load, train, evaluate, store), seconds, num_samples",
     "round-finished": "checkpoint, end_key, data_until, trigger_state, costs {station: seconds}, scores {metric: value}",
     "warning": "message",
@@ -141,11 +143,12 @@ class RunLog:
         self.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def open(self, *, keep_until: str | None = None) -> None:
+    def open(self, *, keep_until: str | None = None, and_between: frozenset[str] = frozenset()) -> None:
         """Take the right to write, and cut off a torn last line. Raises RunError if another process is writing.
 
         With ``keep_until`` everything after the last event of that kind is cut off as well, but not what comes before round 0:
-        work that was begun and not finished is done again, and must not be counted twice.
+        work that was begun and not finished is done again, and must not be counted twice. Events of the kinds ``and_between`` that came
+        after it and before another round began are written again behind it.
         """
         self._lock = (self.folder / "lock").open("ab")
         try:
@@ -154,13 +157,20 @@ class RunLog:
             self._lock.close()
             raise RunError(f"run {self.run_id} is being written by another process") from None
         self._file = self.path.open("ab")
-        whole, opening = 0, True
+        whole, opening, between = 0, True, True
+        again: list[Event] = []
         for event, end in self._lines():
             opening = opening and event.kind in _OPENING
             if opening or keep_until in (None, event.kind):
-                self._next, whole = event.seq + 1, end
+                self._next, whole, between, again = event.seq + 1, end, True, []
+            between = between and event.kind != "round-started"
+            if end > whole and between and event.kind in and_between:
+                again.append(event)
         os.ftruncate(self._file.fileno(), whole)
         self._file.seek(0, os.SEEK_END)
+        for event in again:
+            self._write(Event(self._next, event.at, event.kind, event.round, event.fields))
+        os.fsync(self._file.fileno())
         sync_folder(self.folder)
 
     def close(self) -> None:
@@ -183,15 +193,19 @@ class RunLog:
         if self._file is None:
             raise RunError(f"the journal of run {self.run_id} is not open for writing")
         event = Event(self._next, time.time_ns() // 1000, kind, round, fields)
-        line = {"seq": event.seq, "at": event.at, "kind": kind, "round": round, **fields}
-        self._file.write(json.dumps(line, default=_plain, allow_nan=False, separators=(",", ":")).encode() + b"\n")
-        self._next += 1
+        self._write(event)
         self.last_kind = kind
-        self._file.flush()
         if kind in DURABLE:
             os.fsync(self._file.fileno())
         self.tell(event)
         return event
+
+    def _write(self, event: Event) -> None:
+        assert self._file is not None
+        line = {"seq": event.seq, "at": event.at, "kind": event.kind, "round": event.round, **event.fields}
+        self._file.write(json.dumps(line, default=_plain, allow_nan=False, separators=(",", ":")).encode() + b"\n")
+        self._next += 1
+        self._file.flush()
 
     def tell(self, event: Event) -> None:
         """Show an event to the observers without writing it (live progress is shown, not kept)."""

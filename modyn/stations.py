@@ -42,7 +42,7 @@ MOST_CLASSES = 10_000
 
 
 class Stations:
-    """What one run works with. ``cursor`` is the first key that no finished round has seen."""
+    """What one run works with. ``cursor`` is the first key that no finished round has seen, ``shown`` the first that the trigger has not."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Stations:
         self.pipeline, self.log, self.clock = pipeline, log, clock
         self.live = Dataset.open(workspace, pipeline.dataset)
         self.dataset = self.live.at(self.live.version if version is None else version)
-        self.samples = streamed(self.dataset, pipeline)
+        self.samples = self._streamed()
         self.reader = (self.live if self.is_following else self.dataset).reader()
         self.models = ModelStore(workspace)
         self.trainer = Trainer(
@@ -91,12 +91,15 @@ class Stations:
         self._choice: Choice | None = None
         self._selected: Selection | None = None
         self.usage = Usage()
-        self.cursor = int(self.samples.keys[0])
+        self.cursor = int(self.samples.keys[0]) if len(self.samples) else self.dataset.end_key
+        self.shown = self.cursor
         self.checkpoints: list[Checkpoint] = []
         self._weights: Any = None
-        self._trigger_seconds = 0.0
+        self._trigger_seconds = self._fired_at = 0.0
         self._costs: dict[str, float] = {}
-        self._fired_at = 0.0
+
+    def _streamed(self) -> Samples:
+        return streamed(self.dataset, self.pipeline)
 
     is_following = False
     """Whether the stream goes on for ever; see ``following.py``."""
@@ -113,7 +116,7 @@ class Stations:
 
     def begin(self, *, resumed: bool = False) -> None:
         """Write down what this run is made of."""
-        pipeline, times = self.pipeline, self.samples.timestamps
+        pipeline, keys, times = self.pipeline, self.samples.keys, self.samples.timestamps
         document, base_dir = pipeline.to_document(), pipeline.document.base_dir.absolute()
         files = provenance.user_files(document, base_dir)
         self.log.append(
@@ -129,8 +132,8 @@ class Stations:
             dataset=pipeline.dataset,
             dataset_version=self.dataset.version,
             num_samples=len(self.samples),
-            stream=[int(self.samples.keys[0]), int(self.samples.keys[-1]) + 1],
-            stream_time=[int(times.min()), int(times.max()) + 1],
+            stream=[int(keys[0]), int(keys[-1]) + 1] if len(keys) else [self.cursor, self.cursor],
+            stream_time=[int(times.min()), int(times.max()) + 1] if len(keys) else None,
             trigger=name_of(type(pipeline.trigger)),
             selector=name_of(type(pipeline.selector)),
             metrics=self._metric_docs(),
@@ -177,7 +180,7 @@ class Stations:
             self.checkpoints.append(self.models.get(event["checkpoint"]))
         if not finished:
             return None
-        self.cursor = finished[-1]["end_key"]
+        self.cursor = self.shown = finished[-1]["end_key"]
         self._deploy(self.models.weights(self.checkpoints[-1].id))
         state: Mapping[str, Any] = finished[-1]["trigger_state"]
         return state
@@ -195,6 +198,7 @@ class Stations:
     def firings(self, trigger: Trigger, batch: Samples) -> Iterator[int]:
         """The ends (a key, exclusive) at which the trigger says to train; its time and its explanations are logged."""
         positions = trigger.update(batch)
+        self.shown = int(batch.keys[-1]) + 1 if len(batch) else self.shown
         while True:
             before = self.clock()
             position = next(positions, None)
@@ -207,7 +211,7 @@ class Stations:
             if position >= 0:
                 yield int(batch.keys[position]) + 1
             else:  # after the samples shown before; an empty batch, in production, comes after all of them
-                yield int(batch.keys[0]) if len(batch) else int(self.samples.keys[-1]) + 1
+                yield int(batch.keys[0]) if len(batch) else self.shown
 
     @property
     def round(self) -> int:
@@ -253,6 +257,10 @@ class Stations:
         name = name_of(type(selector))
         self.log.append("selected", round=candidates.round, selector=name, batch_share=share, **described)
         self.log.write_file(f"selections/{candidates.round}.arrow", stored.to_bytes(selection))
+
+    def skips(self, selection: Selection) -> bool:
+        """Whether a round ends before it trains. Never in a replay: a pipeline that selects nothing is a mistake."""
+        return False
 
     def train(self, selector: Selector, candidates: Candidates, selection: Selection) -> tuple[Fitted, Selection]:
         """Fit the model to the selection, from scratch or from the checkpoint before. Raises TrainingError.
@@ -357,9 +365,8 @@ class Stations:
     ) -> Round:
         """The round as the trigger hears of it; ``commit`` makes it durable."""
         self._selected = selection
-        times = self.samples.timestamps
         first, last = np.searchsorted(self.samples.keys, [window.start, window.end])
-        arrived = times[first:last] if last > first else times[:1]
+        arrived = self.samples.timestamps[first:last] if last > first else np.array([checkpoint.data_until - 1])
         span = Window(int(arrived.min()), int(arrived.max()) + 1, by="time")
         self.usage.record(window.end, selection)
         self.cursor = window.end

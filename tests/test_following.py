@@ -301,3 +301,153 @@ def test_a_replay_leaves_out_what_has_no_label(pipeline_file: Write, workspace: 
     assert run.rounds["num_samples"].tolist() == [200] * 4
     assert run.rounds["num_trained"].tolist() == [200, 400, 600, 600]
     assert run.evaluations["value"].notna().any()
+
+
+def scored_windows(run: modyn.Run) -> list[int]:
+    found = run.evaluations
+    return sorted(set(found.loc[found["checkpoint"].notna() & found["value"].notna(), "window"]))
+
+
+def test_windows_keep_their_numbers_while_samples_expire(
+    pipeline_file: Write, workspace: Workspace, growing: Dataset
+) -> None:
+    growing.set_retention(7 * DAY)
+    end = [300]
+
+    def steps() -> Iterator[None]:
+        for start in range(300, 1000, 50):
+            append(growing, slice(start, start + 50))
+            end[0] = start + 50
+            yield
+
+    run = following(modyn.Pipeline.load(pipeline_file()), steps(), now=lambda: end[0] * 30 * DAY // 1000)
+    assert growing.num_samples < 300
+    assert run.windows["start"].diff().dropna().dt.days.eq(5).all()
+    assert run.windows["start"][0].timestamp() == 0
+    assert scored_windows(run) == [0, 1, 2, 3, 4]
+    assert not run.evaluations.duplicated(["checkpoint", "baseline", "window", "metric"]).any()
+    sizes = [len(event["windows"]) for event in log_of(run, workspace).events("windows")]
+    assert max(sizes[1:]) <= 4  # those since the round before, and the one that has begun
+    assert not list(log_of(run, workspace).events("composite"))
+    active = run.composite[run.composite["model"] == "active"].dropna(subset=["value"])
+    assert set(active["window"]) == {2, 3, 4}
+
+
+def test_everything_may_expire_and_the_run_goes_on(
+    pipeline_file: Write, workspace: Workspace, growing: Dataset
+) -> None:
+    pipeline = modyn.Pipeline.load(
+        pipeline_file(("{every: {samples: 200}}", "{any-of: {triggers: [{every: {samples: 200}}, manual]}}"))
+    )
+
+    def steps() -> Iterator[None]:
+        yield
+        growing.delete(growing.keys())
+        yield
+        request_training(workspace.runs / "drifting-1", at=0, by="a test")
+        yield
+        yield
+
+    first = following(pipeline, steps())
+    assert first.status == "stopped"
+    assert len(first.rounds[first.rounds["finished"]]) == 1
+    second = following(first.id, iter([None]))
+    assert second.status == "stopped"
+    third = following(first.id, the_rest(growing))
+    assert third.rounds["finished"].sum() == 4
+    assert third.rounds["start_key"].tolist() == [0, 200, 500, 700]
+    assert (third.rounds["end_key"] >= third.rounds["start_key"]).all()
+    assert (workspace.root / "r.html") == third.report(workspace.root / "r.html")
+
+
+def test_asking_for_training_after_the_newest_samples_are_deleted_trains_on_what_is_left(
+    pipeline_file: Write, workspace: Workspace, growing: Dataset
+) -> None:
+    file = pipeline_file(("{every: {samples: 200}}", "{any-of: {triggers: [{every: {samples: 300}}, manual]}}"))
+
+    def steps() -> Iterator[None]:
+        growing.delete(np.arange(150, 300))
+        yield
+        request_training(workspace.runs / "drifting-1", at=0, by="a test")
+        yield
+
+    run = following(modyn.Pipeline.load(file), steps())
+    assert run.rounds[["start_key", "end_key", "num_trained"]].to_numpy().tolist() == [[0, 300, 300], [300, 300, 150]]
+
+
+def test_what_comes_while_windows_are_scored_is_shown_to_the_trigger(
+    pipeline_file: Write, workspace: Workspace, growing: Dataset
+) -> None:
+    state = {"scored": 0}
+    how = Follow(poll_s=0.001)
+
+    def observe(event: Event) -> None:
+        if event.kind == "evaluate" and not state["scored"]:
+            state["scored"] = 1
+            growing.delete([2])  # of the first window: it is found when the window is read
+            append(growing, slice(300, 1000))
+        if event.kind == "waiting":
+            how.stop.set()
+
+    run = modyn.Pipeline.load(pipeline_file()).follow(observers=[observe], how=how)
+    assert state["scored"]
+    assert run.rounds["num_samples"].tolist() == [200] * 5 or run.rounds["end_key"].tolist() == [
+        200,
+        400,
+        600,
+        800,
+        1000,
+    ]
+
+
+def test_a_trigger_that_fires_when_there_is_nothing_to_select_does_not_end_the_run(
+    pipeline_file: Write, stream: Workspace, growing: Dataset
+) -> None:
+    clock = [to_microseconds(modyn_date("2026-03-01"))]
+
+    def nights() -> Iterator[None]:
+        for _ in range(3):
+            clock[0] += DAY
+            yield
+        for _ in range(20):  # nothing is tried again and again
+            yield
+        append(growing, slice(300, 310))
+        yield
+        clock[0] += DAY
+        yield
+
+    file = pipeline_file(
+        ("{every: {samples: 200}}", "{cron: {expression: '0 3 * * *'}}"),
+        ("training:", "selector: {all: {history: round}}\ntraining:"),
+    )
+    run = following(modyn.Pipeline.load(file), nights(), now=lambda: clock[0])
+    assert run.rounds["num_samples"].tolist() == [300, 10]
+    assert run.rounds["finished"].all()
+    log = log_of(run, stream)
+    assert [e["message"] for e in log.events("warning")] == [
+        "the trigger fired and nothing was selected, so nothing was trained"
+    ]
+    assert len(list(log.events("round-started"))) == 4
+
+
+def test_scores_since_the_last_round_outlive_a_resume_after_which_the_samples_are_gone(
+    pipeline_file: Write, workspace: Workspace, growing: Dataset
+) -> None:
+    file = pipeline_file(("{every: {samples: 200}}", "{every: {samples: 300}}"))
+
+    def steps() -> Iterator[None]:
+        for start in range(300, 590, 58):
+            append(growing, slice(start, start + 58))
+            yield
+        yield
+
+    first = following(modyn.Pipeline.load(file), steps())
+    assert len(first.rounds) == 1
+    before = first.evaluations
+    assert scored_windows(first) == [0, 1, 2]
+    growing.delete(np.arange(590))
+    for _ in range(2):
+        again = following(first.id, iter([None]))
+        assert again.evaluations.equals(before)
+    seqs = [event.seq for event in log_of(again, workspace).events()]
+    assert seqs == list(range(len(seqs)))

@@ -48,7 +48,7 @@ class Condition:
             found = _array_holds(values, self.op, self.values)
         else:
             found = _text_holds(values, self.op, self.values)
-        return found & ~unlabelled(values) if is_label else found
+        return found & ~unlabelled(np.asarray(values)) if is_label else found
 
 
 def _values(shard: OpenShard, name: str) -> Any:

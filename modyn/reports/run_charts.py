@@ -89,7 +89,7 @@ def _stretches(run: Run) -> "tuple[pd.DataFrame, str]":
         table, stretch = run.rounds.rename(columns={"start_time": "start", "end_time": "end"}), "round"
     table = table[["start", "end", "num_samples"]].dropna()
     stream = run.started.get("stream_time")
-    if stream and stream[1] is not None:
+    if stream and stream[1] is not None and not run.started.get("following"):  # which has gone on since it started
         end = pd.Timestamp(stream[1], unit="us", tz="UTC")
         table["end"] = table["end"].where(table["end"] <= end, end)
     return table, stretch

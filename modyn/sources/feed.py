@@ -66,19 +66,48 @@ class Feed:
     ) -> None:
         ledger.prepare(dataset.workspace)
         self.dataset = dataset
-        with dataset.workspace.engine.connect() as connection:
-            sources = ledger.sources_of(connection.execution_options(read_only=True), dataset.name)
-        followed = [(number, source) for number, source in sources if source.remembers]
-        if not followed:
+        self._clock, self._progress = clock, progress
+        self.intakes: list[Intake] = []
+        self._find_sources()
+        if not self.intakes:
             raise DataError(f"dataset '{dataset.name}' has no source to follow: it was not filled from files")
+
+    def _find_sources(self) -> None:
+        """Follow what the dataset remembers by now as well."""
+        with self.dataset.workspace.engine.connect() as connection:
+            sources = ledger.sources_of(connection.execution_options(read_only=True), self.dataset.name)
+        known = {intake.source_id: intake for intake in self.intakes}
         self.intakes = [
-            Intake(dataset=dataset, source=source, source_id=number, clock=clock, progress=progress)
-            for number, source in followed
+            known[number]
+            if number in known and known[number].source == source
+            else Intake(
+                dataset=self.dataset, source=source, source_id=number, clock=self._clock, progress=self._progress
+            )
+            for number, source in sources
+            if source.remembers
         ]
 
     def poll(self) -> Added:
-        """Take everything that is new in every source."""
-        return sum((intake.look() for intake in self.intakes), Added())
+        """Take everything that is new in every source. Raises what the first one that cannot be reached raises, after the others."""
+        added, unreachable = self._poll()
+        for error in unreachable:
+            raise error
+        return added
+
+    def look(self) -> Added:
+        """As ``poll``; what cannot be reached just now (a disk that is not mounted, a store that does not answer) is reported as refused."""
+        added, unreachable = self._poll()
+        return added + Added(refused=tuple(str(error) for error in unreachable))
+
+    def _poll(self) -> tuple[Added, list[Unreachable]]:
+        self._find_sources()
+        added, unreachable = Added(), []
+        for intake in self.intakes:
+            try:
+                added += intake.look()
+            except Unreachable as error:
+                unreachable.append(error)
+        return added, unreachable
 
     @property
     def local_folders(self) -> list[str]:
@@ -97,18 +126,11 @@ class Feed:
         return self.follow()
 
     def follow(self, *, interval_s: float = 2.0, stop: threading.Event | None = None) -> Iterator[Added]:
-        """Poll whenever a local file changes, and at least each ``interval_s``, until ``stop`` is set; yield what came of each.
-
-        What cannot be reached just now (a disk that is not mounted, a store that does not answer) is reported as refused.
-        """
+        """``look`` whenever a local file changes, and at least each ``interval_s``, until ``stop`` is set; yield what came of each."""
         stop = stop or threading.Event()
         wake = self._wake(interval_s, stop)
         while not stop.is_set():
-            try:
-                added = self.poll()
-            except Unreachable as error:
-                added = Added(refused=(str(error),))
-            yield added
+            yield self.look()
             next(wake, None)
 
     def _wake(self, interval_s: float, stop: threading.Event) -> Iterator[None]:

@@ -428,3 +428,33 @@ def test_a_growing_file_gives_each_row_once_in_order(
             extend(path, part)
             data.poll()
     assert data.column("x") == [0, *(i for chunk in chunks for i in chunk)]
+
+
+def test_a_source_that_cannot_be_reached_keeps_no_other_waiting(workspace: Workspace, tmp_path: Path) -> None:
+    dataset = Dataset.create(workspace, "d")
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name / "a.csv", [1])
+        add(dataset, Csv(path=str(tmp_path / name), settle="0s"))
+    feed = Feed(dataset)
+    (tmp_path / "first").rename(tmp_path / "away")
+    write(tmp_path / "second" / "b.csv", [2, 3])
+    added = feed.look()
+    assert added.samples == 2
+    assert "first" in added.refused[0]
+    write(tmp_path / "second" / "c.csv", [4])
+    with pytest.raises(DataError, match="first"):
+        feed.poll()
+    assert dataset.num_samples == 5
+
+
+def test_a_source_that_is_added_meanwhile_is_followed_from_then_on(workspace: Workspace, tmp_path: Path) -> None:
+    dataset = Dataset.create(workspace, "d")
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name / "a.csv", [1])
+    add(dataset, Csv(path=str(tmp_path / "first"), settle="0s"))
+    feed = Feed(dataset)
+    add(Dataset.open(workspace, "d"), Csv(path=str(tmp_path / "second"), settle="0s"))
+    write(tmp_path / "second" / "b.csv", [2, 3])
+    assert feed.poll().samples == 2
