@@ -186,7 +186,7 @@ class Pipeline(Options):
 
         log = RunLog.find(space.runs, run_id)
         if log.status in ("running", "finished"):
-            raise RunError(f"run {log.run_id} is {log.status}: there is nothing to resume")
+            raise RunError(f"run {log.run_id} is {log.status}: there is nothing to resume, or left to score")
         started = next(log.events("run-started"), None)
         if started is None:
             raise RunError(f"run {log.run_id} died before it began; start it again with: modyn run")

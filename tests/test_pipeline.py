@@ -239,7 +239,7 @@ def test_samples_that_came_after_a_run_began_do_not_enter_it_when_it_goes_on(
 
 def test_a_finished_run_cannot_be_resumed(pipeline_file: Write, stream: Workspace) -> None:
     run = modyn.Pipeline.load(pipeline_file()).run()
-    with pytest.raises(RunError, match=f"run {run.id} is finished: there is nothing to resume"):
+    with pytest.raises(RunError, match=f"run {run.id} is finished: there is nothing to resume, or left to score"):
         modyn.Pipeline.resume(run.id)
 
 

@@ -183,7 +183,9 @@ def show(name: Name, as_json: Json = False) -> None:
     console = Console(highlight=False)
     console.print(_pairs(rows))
     if summary.label_counts and len(summary.label_counts) <= 50:
-        console.print(_counted("label", [(str(k), n) for k, n in summary.label_counts.items()]))
+        console.print(
+            _counted("label", [("not known yet" if k is None else str(k), n) for k, n in summary.label_counts.items()])
+        )
     if summary.growth:
         console.print(_counted("day (UTC)", [(g.day, g.num_added) for g in summary.growth[-10:]], what="added"))
     columns = Table(box=None, padding=(0, 2, 0, 0))

@@ -18,8 +18,11 @@ LAYER = {
     **dict.fromkeys(["config", "runlog", "run", "workspace", "drift", "provenance"], 1),
     **dict.fromkeys(["sources", "datasets", "triggers", "selectors", "training", "models", "evaluation"], 2),
     "executors": 3,
-    **dict.fromkeys(["pipeline", "stations", "following", "selecting", "checks", "starter", "reports", "simulation"], 4),
+    **dict.fromkeys(
+        ["pipeline", "stations", "following", "selecting", "checks", "starter", "reports", "simulation"], 4
+    ),
     **dict.fromkeys(["cli", "server"], 5),
+    "__main__": 6,
 }
 # What a file of one layer may import from its own layer.
 SIDEWAYS = {

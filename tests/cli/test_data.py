@@ -184,6 +184,20 @@ def test_deleting_asks_first_and_needs_to_know_what(run: Run, flights: Path, wor
     assert Dataset.open(workspace, "flights").num_samples == 101
 
 
+def test_labels_that_are_not_known_yet_are_shown_as_such(run: Run, workspace: Workspace) -> None:
+    dataset = Dataset.create(workspace, "orders")
+    dataset.append({"x": [1, 2, 3]}, timestamps=[0, 1, 2])
+    dataset.label([0], [7])
+    shown = run("show", "orders").stdout
+    assert "not known yet" in shown
+    assert "None" not in shown
+
+
+def test_the_package_runs_as_the_command() -> None:
+    told = subprocess.run([sys.executable, "-m", "modyn", "--version"], capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
+
+
 def test_retention_deletes_what_is_older(run: Run, flights: Path) -> None:
     run("add", "flights", str(flights), "--timestamp", "time")
     assert "100 samples deleted" in run("retention", "flights", "90d").stdout
