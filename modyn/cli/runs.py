@@ -167,12 +167,12 @@ def resume(
     from modyn.cli.progress import Progress
     from modyn.pipeline import Pipeline
 
-    console = make_console()
-    with Progress(console, [run], hidden=quiet) as progress:
+    console, workspace = make_console(), Workspace()
+    known = RunLog.find(workspace.runs, run).run_id
+    with Progress(console, [known], hidden=quiet) as progress:
         try:
-            done = Pipeline.resume(run, observers=[progress.observe(0)])
-        except BaseException:
-            if progress.unfinished is not None:
-                console.print(f"go on with: modyn resume {progress.unfinished}", highlight=False)
+            done = Pipeline.resume(known, workspace, observers=[progress.observe(0)])
+        except KeyboardInterrupt:
+            console.print(f"go on with: modyn resume {known}", highlight=False)
             raise
     console.print(repr(done), highlight=False, markup=False)
