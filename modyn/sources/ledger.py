@@ -220,12 +220,12 @@ def known(connection: sa.Connection, source_id: int, source: Source) -> Known:
     if row is None:
         raise NotFound("the dataset that this source fills has been removed")
     layout = None if row.layout is None else Layout.from_bytes(row.layout)
-    if layout is None:  # a second source of a dataset follows the first one's types
-        other = sa.select(SOURCES.c.layout).where(
+    if layout is None and source.labels_of is None:  # a second source of samples follows the first one's types
+        others = sa.select(SOURCES.c.document, SOURCES.c.layout).where(
             (SOURCES.c.dataset_id == row.dataset_id) & SOURCES.c.layout.is_not(None)
         )
-        first = connection.execute(other.limit(1)).scalar()
-        layout = None if first is None else Layout.from_bytes(first)
+        found = connection.execute(others.order_by(SOURCES.c.id)).all()
+        layout = next((Layout.from_bytes(o.layout) for o in found if not _brings_labels(json.loads(o.document))), None)
     files = {
         f.path: Taken(
             path=f.path, size=f.size, mtime_us=f.mtime_us, head=f.head, tail=f.tail,
@@ -236,6 +236,11 @@ def known(connection: sa.Connection, source_id: int, source: Source) -> Known:
     return Known(
         id=row.id, dataset_id=row.dataset_id, source=source, layout=layout, generation=row.generation, files=files
     )
+
+
+def _brings_labels(document: Any) -> bool:
+    """Whether a document ``{format: options}`` is of a source whose rows are labels, not samples."""
+    return isinstance(document, dict) and next(iter(document.values())).get("labels_of") is not None
 
 
 def advance(connection: sa.Connection, seen: Known, layout: Layout | None) -> Known | None:

@@ -91,3 +91,38 @@ def test_what_does_not_fit_says_so(orders: Dataset, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no column 'ordr'\. Did you mean 'order'"):
         add(orders, source(path, labels_of="ordr"))
     assert orders.version == 1
+
+
+def test_files_of_samples_and_files_of_labels_fill_one_dataset_in_any_order(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    for folder in ("orders", "returns", "more"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "orders" / "1.csv").write_text("order,price,at\na,1.5,10\nb,2.5,20\n")
+    (tmp_path / "returns" / "1.csv").write_text("order,y\na,1\n")
+    (tmp_path / "more" / "1.csv").write_text("order,price,at\nc,3.5,30\n")
+    dataset = Dataset.create(workspace, "orders")
+    times = {"timestamp": "at", "time_unit": "us", "settle": "0s"}
+    add(dataset, Csv(path=str(tmp_path / "orders"), **times))
+    assert add(dataset, source(tmp_path / "returns")).labels == 1
+    assert add(dataset, Csv(path=str(tmp_path / "more"), **times)).samples == 1
+    (tmp_path / "returns" / "2.csv").write_text("order,y\nc,3\nb,2\n")
+    (tmp_path / "orders" / "2.csv").write_text("order,price,at\nd,4.5,40\n")
+    added = Feed(dataset).poll()
+    assert (added.samples, added.labels, added.quarantined) == (1, 2, 0)
+    assert labels_of(dataset) == [1, 2, 3, None]
+    assert set(dataset.column_types) == {"order", "price"}
+
+
+def test_samples_may_come_from_files_after_labels_did(orders: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("order,y\na,1\n")
+    add(orders, source(tmp_path / "labels.csv"))
+    (tmp_path / "more.csv").write_text("order,x\nd,4\n")
+    assert add(orders, Csv(path=str(tmp_path / "more.csv"), settle="0s")).samples == 1
+    assert labels_of(orders) == [1, None, None, None, None]
+
+
+def test_labels_of_which_none_can_be_used_are_an_error(orders: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("order,wrong\na,1\n")
+    with pytest.raises(DataError, match="has no column 'y'"):
+        add(orders, source(tmp_path / "labels.csv"))
