@@ -26,17 +26,8 @@ STATIONS = ("trigger", "select", "load", "train", "evaluate", "store")
 COMPOSITES = ("active", "trained", "never-retrained")
 """The models made of the run's checkpoints: its two composites, and its first checkpoint never retrained."""
 TABLES = (
-    "rounds",
-    "evaluations",
-    "costs",
-    "epochs",
-    "triggers",
-    "selections",
-    "composite",
-    "windows",
-    "scores",
-    "warnings",
-)
+    "rounds", "evaluations", "costs", "epochs", "triggers", "selections", "composite", "windows", "scores", "warnings",
+)  # fmt: skip
 Score = tuple[float, str | None]
 
 
@@ -129,7 +120,7 @@ class Run:
         spent = costs.groupby(["round", "station"])["seconds"].sum().to_dict() if len(costs) else {}
         rows = []
         for number, events in sorted(self._by_round().items()):
-            scores = _fields(events, "round-finished").get("scores") or {}
+            scores = _fields(events, "round-finished").get("scores") or self._later_scores(number)
             named = {f"score_{metric}": _number(scores.get(metric)) for metric in self.metrics}
             rows.append(_round_row(number, events, spent) | named)
         table = pd.DataFrame(
@@ -224,7 +215,7 @@ class Run:
         """
         import pandas as pd
 
-        scores = self._score_of()
+        scores = self._score_of
         rows: list[tuple[Any, ...]] = []
         for model, checkpoints in self._composite_checkpoints().items():
             for window, checkpoint in enumerate(checkpoints):
@@ -355,6 +346,15 @@ class Run:
         }
         return dict(sorted(found.items(), key=lambda item: item[1]))
 
+    def _later_scores(self, number: int) -> Mapping[str, float | None]:
+        """A round's scores on its next window, which came after it, as those of a run that follows its dataset do."""
+        done = next((e.fields for e in self._of("round-finished") if e.round == number), {})
+        if not self.started.get("following") or done.get("data_until") is None:
+            return {}
+        window = next((n for n, w in enumerate(self._window_rows()) if w["start"] >= done["data_until"]), None)
+        return {m: self._score_of.get((done["checkpoint"], window, m), (None, None))[0] for m in self.metrics}  # type: ignore[arg-type]
+
+    @cached_property
     def _score_of(self) -> Mapping[tuple[str | None, int, str], Score]:
         """(checkpoint or baseline, window, metric) to score."""
         table = self.evaluations

@@ -112,6 +112,9 @@ def test_each_window_is_scored_once_it_is_over_by_the_two_checkpoints_that_belon
             trained = next(e for e in events if e.kind == "round-finished" and e["checkpoint"] == event["checkpoint"])
             assert trained.round <= 4
     assert run.scores.shape[0] > 0
+    told = run.rounds.set_index("checkpoint")["score_accuracy"]
+    later = scored[scored["checkpoint"].isin(told.index) & (scored["value"] == scored["checkpoint"].map(told))]
+    assert len(later) >= 3  # the rounds' scores are those on their next window, which came after them
 
 
 def test_the_sources_are_followed_too(
