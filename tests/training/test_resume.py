@@ -133,7 +133,7 @@ def test_a_state_comes_back_as_it_was(tmp_path):
 
 def _train_slowly(folder: Path, out: Path) -> None:
     torch.set_num_threads(1)
-    fitted = trainer(model=mlp(dropout=0.2), state_dir=folder, epochs=3, checkpoint={"steps": 1}).fit(
+    fitted = trainer(model=mlp(dropout=0.2), state_dir=folder, epochs=12, checkpoint={"steps": 1}).fit(
         everything(), round=0
     )
     np.savez(out, **{name: value.numpy() for name, value in fitted.weights.items()})
@@ -141,7 +141,7 @@ def _train_slowly(folder: Path, out: Path) -> None:
 
 @pytest.mark.slow
 def test_a_training_killed_at_30_random_steps_ends_with_the_same_bits(tmp_path):
-    whole = trainer(model=mlp(dropout=0.2), epochs=3).fit(everything(), round=0)
+    whole = trainer(model=mlp(dropout=0.2), epochs=12).fit(everything(), round=0)
     context = multiprocessing.get_context("fork")
     rng = random.Random(0)
     out, kills = tmp_path / "out.npz", 0
