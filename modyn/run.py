@@ -6,7 +6,8 @@ half-open, an undefined score is NaN with its reason beside it.
 """
 
 import json
-from bisect import bisect_right
+import math
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -120,7 +121,8 @@ class Run:
         spent = costs.groupby(["round", "station"])["seconds"].sum().to_dict() if len(costs) else {}
         rows = []
         for number, events in sorted(self._by_round().items()):
-            scores = _fields(events, "round-finished").get("scores") or self._later_scores(number)
+            done = _fields(events, "round-finished")
+            scores = done.get("scores") or (self._later_scores(done) if self.started.get("following") else {})
             named = {f"score_{metric}": _number(scores.get(metric)) for metric in self.metrics}
             rows.append(_round_row(number, events, spent) | named)
         table = pd.DataFrame(
@@ -136,7 +138,7 @@ class Run:
         """A row an evaluation window: window (its number), start, end (half-open), num_samples."""
         import pandas as pd
 
-        table = pd.DataFrame(self._window_rows(), columns=["start", "end", "num_samples"])
+        table = pd.DataFrame(self._window_rows, columns=["start", "end", "num_samples"])
         table.insert(0, "window", range(len(table)))
         table["start"], table["end"] = _times(table["start"]), _times(table["end"])
         return table.astype({"window": "int64", "num_samples": "Int64"})
@@ -321,10 +323,11 @@ class Run:
     def _last(self, kind: str) -> Mapping[str, Any]:
         return next((event.fields for event in reversed(self._events) if event.kind == kind), {})
 
+    @cached_property
     def _window_rows(self) -> list[Mapping[str, Any]]:
         rows: list[Mapping[str, Any]] = []
-        for fields in (event.fields for event in self._of("windows")):
-            rows[fields.get("first", 0) :] = fields.get("windows") or []
+        for event in self._of("windows"):
+            rows[event.fields.get("first", 0) :] = event.fields.get("windows") or []
         return rows
 
     def _by_round(self) -> Mapping[int, list[Event]]:
@@ -346,13 +349,10 @@ class Run:
         }
         return dict(sorted(found.items(), key=lambda item: item[1]))
 
-    def _later_scores(self, number: int) -> Mapping[str, float | None]:
-        """A round's scores on its next window, which came after it, as those of a run that follows its dataset do."""
-        done = next((e.fields for e in self._of("round-finished") if e.round == number), {})
-        if not self.started.get("following") or done.get("data_until") is None:
-            return {}
-        window = next((n for n, w in enumerate(self._window_rows()) if w["start"] >= done["data_until"]), None)
-        return {m: self._score_of.get((done["checkpoint"], window, m), (None, None))[0] for m in self.metrics}  # type: ignore[arg-type]
+    def _later_scores(self, done: Mapping[str, Any]) -> Mapping[str, float | None]:
+        """A finished round's scores on its next window, which came after it, as those of a run that follows its dataset do."""
+        window = bisect_left(self._window_rows, done.get("data_until", math.inf), key=itemgetter("start"))
+        return {m: self._score_of.get((done.get("checkpoint"), window, m), (None, None))[0] for m in self.metrics}
 
     @cached_property
     def _score_of(self) -> Mapping[tuple[str | None, int, str], Score]:
@@ -380,7 +380,7 @@ class Run:
         """The composite models of a run that ended before it wrote them down."""
         done = [e.fields for e in self._of("round-finished") if e.fields.get("data_until") is not None]
         borders = sorted((int(f["data_until"]), str(f["checkpoint"])) for f in done if f.get("checkpoint") is not None)
-        before = [bisect_right(borders, row["start"], key=itemgetter(0)) for row in self._window_rows()]
+        before = [bisect_right(borders, row["start"], key=itemgetter(0)) for row in self._window_rows]
         active = [borders[n - 1][1] if n else None for n in before]
         return active, [borders[min(n, len(borders) - 1)][1] if borders else None for n in before]
 

@@ -5,8 +5,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +24,8 @@ from modyn.types import to_microseconds
 from modyn.workspace import Workspace
 from tests.conftest import DAY, PARSER, drifting
 from tests.test_pipeline import Write, results_of, weights_of
+
+MARCH = to_microseconds(datetime(2026, 3, 1))
 
 
 def append(dataset: Dataset, rows: slice) -> None:
@@ -106,11 +108,6 @@ def test_each_window_is_scored_once_it_is_over_by_the_two_checkpoints_that_belon
     assert set(scored["window"]) == {0, 1, 2, 3, 4}  # the sixth of 5 days ends after the last sample
     assert scored.groupby("window").size().max() == 2
     assert set(found["baseline"].dropna()) == {"majority-class", "no-change"}
-    events = list(log_of(run, stream).events("round-finished", "evaluated"))
-    for event in events:
-        if event.kind == "evaluated" and event["checkpoint"]:
-            trained = next(e for e in events if e.kind == "round-finished" and e["checkpoint"] == event["checkpoint"])
-            assert trained.round <= 4
     assert run.scores.shape[0] > 0
     told = run.rounds.set_index("checkpoint")["score_accuracy"]
     later = scored[scored["checkpoint"].isin(told.index) & (scored["value"] == scored["checkpoint"].map(told))]
@@ -144,7 +141,7 @@ def test_the_sources_are_followed_too(
 def test_cron_goes_by_the_wall_clock_even_if_nothing_arrives(
     pipeline_file: Write, stream: Workspace, growing: Dataset
 ) -> None:
-    clock = [to_microseconds(modyn_date("2026-03-01"))]
+    clock = [MARCH]
 
     def nights() -> Iterator[None]:
         for _ in range(3):
@@ -158,12 +155,6 @@ def test_cron_goes_by_the_wall_clock_even_if_nothing_arrives(
     file = pipeline_file(("{every: {samples: 200}}", "{cron: {expression: '0 3 * * *'}}"))
     run = following(modyn.Pipeline.load(file), nights(), now=lambda: clock[0])
     assert run.rounds["num_samples"].tolist() == [300, 0, 0, 10]
-
-
-def modyn_date(text: str) -> Any:
-    from datetime import datetime
-
-    return datetime.fromisoformat(text)
 
 
 def test_training_can_be_asked_for_while_a_run_waits(pipeline_file: Write, stream: Workspace) -> None:
@@ -292,7 +283,7 @@ def test_labels_that_come_later_are_trained_on_and_scored_once_they_are_known(
     assert len(checked) >= 3
     scored = run.evaluations[run.evaluations["checkpoint"].notna() & (run.evaluations["metric"] == "accuracy")]
     assert set(scored["window"]) >= {0, 1, 2, 3}
-    assert (run.windows["num_samples"][:4] == 167).sum() >= 3 or run.windows["num_samples"][:4].sum() >= 600
+    assert run.windows["num_samples"].tolist()[:4] == [167, 167, 166, 167]
 
 
 def test_a_replay_leaves_out_what_has_no_label(pipeline_file: Write, workspace: Workspace, growing: Dataset) -> None:
@@ -406,7 +397,7 @@ def test_what_comes_while_windows_are_scored_is_shown_to_the_trigger(
 def test_a_trigger_that_fires_when_there_is_nothing_to_select_does_not_end_the_run(
     pipeline_file: Write, stream: Workspace, growing: Dataset
 ) -> None:
-    clock = [to_microseconds(modyn_date("2026-03-01"))]
+    clock = [MARCH]
 
     def nights() -> Iterator[None]:
         for _ in range(3):

@@ -166,7 +166,7 @@ class Writer:
         asked = as_keys(keys)
         if not len(asked):
             return 0
-        column, values = self._labels(labels, len(asked))
+        column, values = self._labels(labels, len(asked), of="keys")
         if column is None or values is None:
             raise DataError("labels are missing; got None")
         live = self._state.retrying(lambda now: now.live_of(np.unique(asked)))
@@ -184,7 +184,7 @@ class Writer:
         self._late.append((asked[chosen], fitting[chosen]))
         return len(live)
 
-    def _labels(self, given: Any, num: int) -> tuple[Column | None, Array | None]:
+    def _labels(self, given: Any, num: int, *, of: str = "timestamps") -> tuple[Column | None, Array | None]:
         if given is None:
             return None, None
         prepared = labels.prepare(given)
@@ -196,7 +196,7 @@ class Writer:
             if self._classes is not None:
                 labels.check_codes(values, self._classes)
         if len(values) != num:
-            raise DataError(f"{len(values)} labels, but {num} timestamps")
+            raise DataError(f"{len(values)} labels, but {num} {of}")
         return column, values
 
     def _encode(self, text: pa.Array) -> Int64s:

@@ -59,7 +59,7 @@ class _Look:
         self.intake = intake
         self.source = intake.source
         self.began = time.monotonic()
-        self.links = intake.dataset.storage == "link"
+        self.links = intake.dataset.storage == "link" and intake.source.labels_of is None
         self.gathering = Gathering(
             intake.dataset, intake.source, intake.source_id, clock=intake.clock, progress=intake.progress
         )

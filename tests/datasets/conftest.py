@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from modyn.datasets import writer
+from modyn.workspace import Workspace
 
 
 def _binaries() -> Path | None:
@@ -64,3 +66,14 @@ def postgres_url() -> Iterator[str]:
             yield f"postgresql+psycopg://modyn@127.0.0.1:{port}/postgres"
         finally:
             subprocess.run([*control, "-m", "immediate", "stop"], **run)
+
+
+@pytest.fixture
+def postgres_workspace(tmp_path, postgres_url):
+    """An empty workspace whose catalog is in PostgreSQL."""
+    workspace = Workspace(tmp_path / "workspace", catalog=postgres_url)
+    yield workspace
+    with workspace.engine.begin() as connection:
+        for name in sa.inspect(connection).get_table_names():
+            connection.execute(sa.text(f'drop table "{name}" cascade'))
+    workspace.engine.dispose()

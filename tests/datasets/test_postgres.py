@@ -7,22 +7,16 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from modyn.datasets import Dataset, catalog
+from modyn.datasets import Dataset
 from modyn.errors import AlreadyExists, NotFound
 from modyn.types import Window
-from modyn.workspace import Workspace
 
 pytestmark = pytest.mark.postgres
 
 
 @pytest.fixture
-def workspace(tmp_path, postgres_url):
-    workspace = Workspace(tmp_path / "workspace", catalog=postgres_url)
-    yield workspace
-    with workspace.engine.begin() as connection:
-        catalog.TABLES.drop_all(connection)
-        connection.execute(sa.text("drop table if exists notes"))
-    workspace.engine.dispose()
+def workspace(postgres_workspace):
+    return postgres_workspace
 
 
 def test_a_dataset_lives_in_a_postgres_catalog(workspace):

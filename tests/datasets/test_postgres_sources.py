@@ -12,19 +12,13 @@ from modyn.sources import Feed, add, ledger
 from modyn.sources.csv import Csv
 from modyn.sources.retrying import retry
 from modyn.sources.times import now_us
-from modyn.workspace import Workspace
 
 pytestmark = pytest.mark.postgres
 
 
 @pytest.fixture
-def workspace(tmp_path, postgres_url):
-    workspace = Workspace(tmp_path / "workspace", catalog=postgres_url)
-    yield workspace
-    with workspace.engine.begin() as connection:
-        for name in sa.inspect(connection).get_table_names():
-            connection.execute(sa.text(f'drop table "{name}" cascade'))
-    workspace.engine.dispose()
+def workspace(postgres_workspace):
+    return postgres_workspace
 
 
 def later():

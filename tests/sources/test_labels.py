@@ -126,3 +126,15 @@ def test_labels_of_which_none_can_be_used_are_an_error(orders: Dataset, tmp_path
     (tmp_path / "labels.csv").write_text("order,wrong\na,1\n")
     with pytest.raises(DataError, match="has no column 'y'"):
         add(orders, source(tmp_path / "labels.csv"))
+
+
+def test_labels_from_files_reach_samples_that_are_linked_in_place(workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    for number in range(3):
+        (tmp_path / "images" / f"{number}.jpg").write_bytes(b"x")
+    dataset = Dataset.create(workspace, "images", storage="link")
+    with dataset.write() as writer:
+        writer.link_files(sorted((tmp_path / "images").iterdir()), timestamps=np.arange(3))
+    (tmp_path / "labels.csv").write_text("k,y\n2,7\n")
+    assert add(dataset, source(tmp_path / "labels.csv", id="k", labels_of="key")).labels == 1
+    assert labels_of(dataset) == [None, None, 7]
