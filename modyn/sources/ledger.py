@@ -402,12 +402,6 @@ def num_quarantined(connection: sa.Connection, dataset: str) -> int:
     return int(connection.execute(sa.select(sa.func.count()).select_from(QUARANTINE).where(mine)).scalar() or 0)
 
 
-def release_file(connection: sa.Connection, source_id: int, path: str) -> None:
-    """Forget the samples of a file that were set aside."""
-    mine = (QUARANTINE.c.source_id == source_id) & (QUARANTINE.c.path == path)
-    connection.execute(sa.delete(QUARANTINE).where(mine))
-
-
 def release(connection: sa.Connection, ids: Sequence[int]) -> None:
     """Forget samples that were set aside."""
     for start in range(0, len(ids), 500):
