@@ -15,6 +15,7 @@ from rich.table import Table
 
 from modyn import config
 from modyn.cli.importing import ImportBar
+from modyn.cli.settings import duration_of
 from modyn.datasets import Dataset
 from modyn.errors import AlreadyExists, ConfigError, Damaged, did_you_mean
 from modyn.policy import build, to_document
@@ -219,7 +220,7 @@ def watch(
     dataset = Dataset.open(Workspace(), name)
     _redefine(dataset, settings or ())
     feed = Feed(dataset)
-    seconds = _duration(interval) / 1e6
+    seconds = duration_of("--interval", interval) / 1e6
     stop = threading.Event()
     previous = signal.signal(signal.SIGINT, lambda *_: stop.set()) if not once else None
     told: tuple[str, ...] = ()
@@ -393,7 +394,7 @@ def retention(
 ) -> None:
     """Keep samples for so long: older ones are deleted now, and whenever the dataset is watched."""
     dataset = Dataset.open(Workspace(), name)
-    dataset.set_retention(None if duration == "for-ever" else _duration(duration))
+    dataset.set_retention(None if duration == "for-ever" else duration_of("DURATION", duration))
     typer.echo(f"{name}: {dataset.expire(now_us()):,} samples deleted")
 
 
@@ -439,13 +440,6 @@ def _report(name: str, added: Added) -> None:
     for path in added.waiting:
         typer.echo(f"not taken yet: {path} is still being written (modyn data watch {name})")
     typer.echo(f"{name}: {added}")
-
-
-def _duration(text: str) -> int:
-    try:
-        return config.parse_duration(text)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
 
 
 def _format_of(source: Source) -> str:

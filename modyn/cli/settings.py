@@ -13,7 +13,7 @@ Settings = Annotated[
 
 
 def duration_of(option: str, text: str) -> int:
-    """An option's duration, such as 2s, in microseconds. Raises ConfigError, naming the option."""
+    """A duration given on the command line, such as 2s, in microseconds. Raises ConfigError, naming the option or argument."""
     try:
         return parse_duration(text)
     except ValueError as error:
