@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
@@ -112,7 +112,9 @@ class Schema:
     late: bool = False
     """Whether labels may come after their samples."""
 
-    def to_json(self) -> str:
+    @cached_property
+    def as_json(self) -> str:
+        """What the catalog keeps."""
         label = None if self.label is None else self.label.to_document()
         late = {"late": True} if self.late else {}
         return json.dumps({"columns": [c.to_document() for c in self.columns.values()], "label": label, **late})
@@ -224,23 +226,26 @@ def head(connection: sa.Connection, name: str) -> Head:
     row = connection.execute(sa.select(DATASETS).where(DATASETS.c.name == name)).one_or_none()
     if row is None:
         raise NotFound(f"there is no dataset '{name}'. {did_you_mean(name, names(connection))}")
-    return _head(row)
+    return _head(row._mapping)
 
 
 def head_by_id(connection: sa.Connection, dataset_id: int) -> Head | None:
     """The dataset's row, or None if it has been removed."""
     row = connection.execute(_HEAD_BY_ID, {"dataset_id": dataset_id}).one_or_none()
-    return None if row is None else _head(row)
+    return None if row is None else _head(row._mapping)
 
 
 _HEAD_BY_ID = sa.select(DATASETS).where(DATASETS.c.id == sa.bindparam("dataset_id"))
 
 
-def _head(row: Any) -> Head:
-    fields = dict(row._mapping)
-    fields["schema"] = None if row.schema is None else Schema.from_json(row.schema)
-    fields["label_classes"] = None if row.label_classes is None else tuple(json.loads(row.label_classes))
-    return Head(**fields)
+def _head(row: Mapping[Any, Any]) -> Head:
+    schema, classes = row["schema"], row["label_classes"]
+    known = {
+        "schema": None if schema is None else Schema.from_json(schema),
+        "label_classes": None if classes is None else tuple(json.loads(classes)),
+        "classes_fixed": bool(row["classes_fixed"]),
+    }
+    return Head(**{**row, **known})
 
 
 def names(connection: sa.Connection) -> list[str]:
@@ -264,7 +269,7 @@ def shard_of(row: Mapping[Any, Any]) -> Shard:
 _ADVANCE = (
     sa.update(DATASETS)
     .where(DATASETS.c.id == sa.bindparam("dataset_id"))
-    .values(version=DATASETS.c.version + sa.bindparam("by"), generation=DATASETS.c.generation + 1)
+    .values(version=DATASETS.c.version + sa.bindparam("by"), generation=DATASETS.c.generation + sa.literal_column("1"))
     .returning(*DATASETS.c)
 )
 _EXTEND = _ADVANCE.where(DATASETS.c.end_key == sa.bindparam("start_key")).values(
@@ -279,7 +284,7 @@ def advance(connection: sa.Connection, dataset_id: int, *, by: int = 1) -> Head:
 
     ``by=0`` changes the layout but not what the dataset holds. Raises NotFound if the dataset has been removed.
     """
-    return _taken(connection.execute(_ADVANCE, {"dataset_id": dataset_id, "by": by}).one_or_none())
+    return _taken(connection.execute(_ADVANCE, {"dataset_id": dataset_id, "by": by}).mappings().one_or_none())
 
 
 def extend(connection: sa.Connection, dataset_id: int, *, keys: range, schema: Schema, classes: Classes) -> Head:
@@ -292,13 +297,34 @@ def extend(connection: sa.Connection, dataset_id: int, *, keys: range, schema: S
         "by": 1,
         "start_key": keys.start,
         "new_end_key": keys.stop,
-        "new_schema": schema.to_json(),
+        "new_schema": schema.as_json,
         "new_classes": None if classes is None else json.dumps(classes),
     }
-    row = connection.execute(_EXTEND, values).one_or_none()
+    row = next(iter(_run(connection, _EXTEND, values)), None)
     if row is None and head_by_id(connection, dataset_id) is not None:
         raise DataError("the dataset was appended to in spite of its lock; nothing was added")
     return _taken(row)
+
+
+def _run(connection: sa.Connection, statement: Any, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows of a statement, compiled once and then run by the driver alone: each append waits for four of them (5 us instead of 50)."""
+    text, names = _compiled(statement, connection.dialect)
+    given: Any = dict(values) if names is None else tuple([values[name] for name in names])
+    cursor = connection.connection.cursor()
+    try:
+        cursor.execute(text, given)
+    except connection.dialect.loaded_dbapi.Error as error:
+        raise sa.exc.DBAPIError(text, None, error) from error
+    if not cursor.description:
+        return []
+    columns = [column[0] for column in cursor.description]
+    return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+
+
+@lru_cache(maxsize=32)
+def _compiled(statement: Any, dialect: sa.Dialect) -> tuple[str, Sequence[str] | None]:
+    found = statement.compile(dialect=dialect)
+    return str(found), found.positiontup if found.positional else None
 
 
 def _taken(row: Any) -> Head:
@@ -310,14 +336,13 @@ def _taken(row: Any) -> Head:
 def add_commit(connection: sa.Connection, head: Head, *, start_key: int, num_deleted: int) -> None:
     """Record the version that the transaction makes."""
     row = {"dataset_id": head.id, "version": head.version, "at": time.time_ns() // 1000}
-    connection.execute(
-        _ADD_COMMIT, {**row, "start_key": start_key, "end_key": head.end_key, "num_deleted": num_deleted}
-    )
+    _run(connection, _ADD_COMMIT, {**row, "start_key": start_key, "end_key": head.end_key, "num_deleted": num_deleted})
 
 
 def add_shards(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Add shards' rows; each has ``dataset_id`` and the fields of ``Shard``."""
-    connection.execute(_ADD_SHARDS, list(rows) if len(rows) > 1 else rows[0])
+    for row in rows:
+        _run(connection, _ADD_SHARDS, row)
 
 
 _ADD_COMMIT, _ADD_SHARDS = sa.insert(COMMITS), sa.insert(SHARDS)
@@ -325,7 +350,7 @@ _ADD_COMMIT, _ADD_SHARDS = sa.insert(COMMITS), sa.insert(SHARDS)
 
 def add_content(connection: sa.Connection, dataset_id: int, file: str, content: memoryview) -> None:
     """Keep the bytes of an inline shard."""
-    connection.execute(_ADD_CONTENT, {"dataset_id": dataset_id, "file": file, "bytes": content})
+    _run(connection, _ADD_CONTENT, {"dataset_id": dataset_id, "file": file, "bytes": content})
 
 
 def contents(workspace: Workspace, dataset_id: int, files: Sequence[str]) -> dict[str, bytes]:

@@ -146,7 +146,7 @@ def compact_aside(state: State) -> None:
 def _run_aside(state: State, mine: _Aside) -> None:
     try:
         # What fails here fails again, and is told, when somebody reads, compacts or verifies; the append itself was fine.
-        with suppress(DataError, NotFound):
+        with suppress(DataError, NotFound, FileNotFoundError):
             _await_pause(mine)
             with locks.exclusive_or_none(state.folder / MAINTENANCE_LOCK) as is_mine:
                 if is_mine:
