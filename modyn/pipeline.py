@@ -31,6 +31,7 @@ from modyn.training.options import Training
 from modyn.training.parsing import ParserSpec
 from modyn.triggers import Trigger
 from modyn.types import to_microseconds
+from modyn.usercode import told_if_it_exits
 from modyn.workspace import Workspace, check_name
 
 if TYPE_CHECKING:  # the stations load torch, so they are imported when a run starts
@@ -256,7 +257,8 @@ def _ending(log: RunLog) -> Iterator[None]:
     """Write down how a run ended: finished, stopped by the user, or failed and why. One that never began leaves nothing behind."""
     before = time.monotonic()
     try:
-        yield
+        with told_if_it_exits():
+            yield
     except KeyboardInterrupt:
         log.append("run-stopped", reason="interrupted by the user")
         raise

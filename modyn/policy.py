@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType, UnionType
-from typing import Annotated, Any, ClassVar, Self, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -38,6 +38,7 @@ from modyn.errors import ConfigError, NotFound, did_you_mean
 from modyn.problems import ROLE_MARK, told, type_words
 from modyn.problems import describe_value as describe_value
 from modyn.problems import problems_of as problems_of
+from modyn.usercode import Importable as Importable
 
 
 class Options(BaseModel):
@@ -273,90 +274,6 @@ def to_document(policy: Policy) -> Any:
     """The policy as a pipeline file writes it, with every option spelt out."""
     options = policy.model_dump(mode="json")
     return {name_of(type(policy)): options} if options else name_of(type(policy))
-
-
-@dataclass(frozen=True)
-class Importable:
-    """A name that user code gives an object: ``package.module:name``, or ``./file.py:name`` beside the pipeline file.
-
-    Picklable: a worker process imports the object again.
-    """
-
-    name: str
-    base_dir: Path | None = None
-
-    def load(self) -> Any:
-        """The object itself. Raises ConfigError if the module, the file or the name does not exist or fails to import."""
-        module_name, _, attribute = self.name.rpartition(":")
-        if not module_name or not attribute:
-            raise ConfigError(f"'{self.name}' is neither 'package.module:name' nor './file.py:name'")
-        module = self._module(module_name)
-        found: Any = module
-        for part in attribute.split("."):
-            if not hasattr(found, part):
-                public = [name for name in vars(module) if not name.startswith("_")]
-                raise ConfigError(f"'{module_name}' has nothing named '{part}'. {did_you_mean(part, public)}")
-            found = getattr(found, part)
-        return found
-
-    @property
-    def file(self) -> Path | None:
-        """The Python file, if the object is named by one."""
-        module_name = self.name.rpartition(":")[0]
-        if not module_name.endswith(".py"):
-            return None
-        return ((self.base_dir or Path.cwd()) / module_name).resolve()
-
-    def _module(self, name: str) -> ModuleType:
-        try:
-            return _load_file(self.file, name) if self.file is not None else importlib.import_module(name)
-        except ConfigError:
-            raise
-        except Exception as error:
-            raise ConfigError(f"importing '{name}' failed: {type(error).__name__}: {error}") from error
-
-    def __str__(self) -> str:
-        return self.name
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        return core_schema.with_info_plain_validator_function(
-            cls._validate, serialization=core_schema.to_string_ser_schema()
-        )
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> Any:
-        return {"type": "string", "pattern": "^.+:[A-Za-z_][A-Za-z0-9_.]*$"}
-
-    @classmethod
-    def _validate(cls, value: Any, info: ValidationInfo) -> Self:
-        if isinstance(value, cls):
-            return value
-        if isinstance(value, str) and ":" in value:
-            return cls(value, (info.context or {}).get("base_dir"))
-        raise ValueError(f"must be 'package.module:name' or './file.py:name'; got {describe_value(value)}")
-
-
-def _load_file(path: Path, origin: str) -> ModuleType:
-    """Import a Python file by path; the same unchanged file is imported once in a process."""
-    if not path.is_file():
-        raise ConfigError(f"there is no file {path}")
-    stat = path.stat()
-    name = f"modyn_file_{path.stem}_{abs(hash((str(path), stat.st_mtime_ns, stat.st_size))):x}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"{path} cannot be imported: its name must end in .py")
-    module = importlib.util.module_from_spec(spec)
-    module.__modyn_file__ = origin  # type: ignore[attr-defined]
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 from modyn.errors import RunError
 from modyn.runlog import Event, RunLog
+from modyn.usercode import with_neighbours
 
 PACKAGES = ("modyn", "torch", "numpy", "pyarrow", "pandas", "scikit-learn", "scipy", "pydantic")
 
@@ -54,9 +55,10 @@ class UserFile:
 
 
 def user_files(document: Any, base_dir: Path) -> list[UserFile]:
-    """The Python files that a pipeline document names (``./flights.py:features``), each once."""
+    """The Python files that a pipeline document names (``./flights.py:features``) and what they import from beside, each once."""
     names = sorted({match[1] for text in _texts(document) if (match := re.fullmatch(r"(.+\.py):[\w.]+", text))})
-    paths = sorted({path for name in names if (path := (base_dir / name).resolve()).is_file()})
+    named = {path for name in names if (path := (base_dir / name).resolve()).is_file()}
+    paths = sorted({path for file in named for path in with_neighbours(file)})
     files = []
     for number, path in enumerate(paths):
         twin = sum(other.name == path.name for other in paths) > 1

@@ -10,6 +10,7 @@ import typer
 
 from modyn.cli import data, pipelines, policies, runs, selection, triggers
 from modyn.errors import ModynError
+from modyn.usercode import exit_error
 from modyn.version import __version__
 
 app = typer.Typer(
@@ -69,6 +70,10 @@ def main() -> None:
         if "--traceback" in sys.argv:
             raise
         _fail(str(error), 2)
+    except SystemExit as error:  # not of a command's: those end with typer.Exit
+        if "--traceback" in sys.argv:
+            raise exit_error(error) from error
+        _fail(str(exit_error(error)), 2)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

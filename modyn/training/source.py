@@ -19,6 +19,7 @@ from typing import Any
 from modyn.policy import Importable
 from modyn.training.options import Named
 from modyn.training.parsing import Parser
+from modyn.usercode import with_neighbours
 
 _INSTALLED = tuple(
     f"{Path(sysconfig.get_paths()[kind]).resolve()}/" for kind in ("stdlib", "platstdlib", "purelib", "platlib")
@@ -41,7 +42,9 @@ def digest_of(parser: Parser, transforms: Sequence[Named] = ()) -> str | None:
         if place is None:
             return None
         name, module, file = place
-        _collect(file, module, sources)
+        beside = isinstance(made, Importable) and made.file is not None
+        for path in with_neighbours(file) if beside else [file]:
+            _collect(path, module, sources)
         described.append([kind, name, file.name, dict(options)])
     try:
         document = json.dumps([described, sorted(sources.values())], sort_keys=True)

@@ -26,6 +26,7 @@ from modyn.training.blocks import Block
 from modyn.training.recipe import Recipe
 from modyn.training.tensors import Inputs, Layout, assembled, each, layout
 from modyn.types import Int64s, Reader
+from modyn.usercode import exit_error
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,6 +186,8 @@ def _done(job: Job, slab: mmap.mmap, expected: Layout, reader: Reader, recipe: R
             )
         for place, tensor in zip(places, each(inputs), strict=True):
             place.copy_(tensor)
+    except SystemExit as error:
+        return _told(exit_error(error))
     except Exception as error:
         return _told(error)
     return None

@@ -14,7 +14,7 @@ PACKAGE = Path(modyn.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 LAYER = {
-    **dict.fromkeys(["errors", "policy", "problems", "types", "version"], 0),
+    **dict.fromkeys(["errors", "policy", "problems", "types", "usercode", "version"], 0),
     **dict.fromkeys(["config", "runlog", "run", "workspace", "drift", "provenance"], 1),
     **dict.fromkeys(["sources", "datasets", "triggers", "selectors", "training", "models", "evaluation"], 2),
     "executors": 3,
@@ -28,7 +28,8 @@ LAYER = {
 SIDEWAYS = {
     "errors": set(),
     "problems": {"errors"},
-    "policy": {"errors", "problems"},
+    "policy": {"errors", "problems", "usercode"},
+    "usercode": {"errors", "problems"},
     "config": {"workspace"},
     "runlog": {"workspace"},
     "run": {"runlog", "reports"},  # Run.report() imports reports when it is called, not before

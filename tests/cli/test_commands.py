@@ -270,3 +270,16 @@ def test_a_parser_that_names_no_column_is_told_the_nearest(modyn: Modyn, pipelin
     code, _, err = modyn("check", path)
     assert code == 2
     assert "no such column. Did you mean 'serial'?" in err
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_a_parser_that_ends_the_program_is_one_clear_line(
+    modyn: Modyn, pipeline_file: Write, tmp_path: Path, command: str
+) -> None:
+    path = pipeline_file()
+    (tmp_path / "parsers.py").write_text("def features(columns):\n    raise SystemExit(0)\n")
+    code, _, err = modyn(command, path)
+    assert code == 2
+    assert err.splitlines()[-1].startswith(
+        "modyn: parsers.py, line 2, raise SystemExit(0): this ends the whole program"
+    )
