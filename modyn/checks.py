@@ -23,7 +23,7 @@ def check(pipeline: "Pipeline", workspace: Workspace) -> Iterator[str]:
     from modyn.datasets import Dataset
     from modyn.evaluation.evaluator import Evaluator
     from modyn.selecting import check_selector
-    from modyn.stations import streamed
+    from modyn.streaming import streamed
     from modyn.training.trainer import Trainer
 
     dataset = Dataset.open(workspace, pipeline.dataset)

@@ -4,7 +4,7 @@ The YAML loader is the safe one, with YAML 1.2's numbers (``1e-3`` is a number),
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -167,23 +167,39 @@ def _note_lines(node: Any, path: tuple[str, ...], lines: dict[tuple[str, ...], i
             _note_lines(item, (*path, str(number)), lines, file)
 
 
-def override(document: Document, settings: Sequence[str]) -> Document:
-    """The document with ``path.to.option=value`` settings applied; values are read as YAML.
+Settings = str | Sequence[str] | Mapping[str, Any]
+"""Options to set: ``path.to.option=value``, several of these, or path to value."""
+
+
+def override(document: Document, settings: Settings) -> Document:
+    """The document with settings applied; values that come in a text are read as YAML.
 
     Raises ConfigError if a setting has no ``=`` or its path leads through something that has no options.
     """
     data, applied = _copy(document.data), dict(document.settings)
-    for setting in settings:
-        path, equals, text = setting.partition("=")
+    for path, value, setting in _read(settings):
+        _assign(data, path, value, setting)
+        applied[tuple(path)] = setting
+    return replace(document, data=data, settings=applied)
+
+
+def _read(settings: Settings) -> Iterator[tuple[list[str], Any, str]]:
+    """Each setting's path and value, and how it was written."""
+    if isinstance(settings, Mapping):
+        for path, value in settings.items():
+            yield str(path).strip().split("."), _copy(value), f"{path}={describe_value(value)}"
+        return
+    if not isinstance(settings, Iterable):
+        raise ConfigError(f"settings: must be [path.to.option=value] or {{path.to.option: value}}; got {settings!r}")
+    for setting in [settings] if isinstance(settings, str) else settings:
+        path, equals, text = str(setting).partition("=")
         if not equals or not path.strip():
             raise ConfigError(f"--set {setting}: must be written path.to.option=value")
         try:
             value = yaml.load(text, Loader=_Loader)
         except yaml.YAMLError:
             raise ConfigError(f"--set {setting}: the value is not valid YAML") from None
-        _assign(data, path.strip().split("."), value, setting)
-        applied[tuple(path.strip().split("."))] = setting
-    return replace(document, data=data, settings=applied)
+        yield path.strip().split("."), value, str(setting)
 
 
 def _assign(data: dict[str, Any], path: list[str], value: Any, setting: str) -> None:

@@ -19,7 +19,8 @@ from modyn.evaluation.evaluator import Evaluator
 from modyn.runlog import Event, RunLog
 from modyn.selectors import Selector
 from modyn.sources import Feed
-from modyn.stations import STREAM_BATCH, Stations, chosen
+from modyn.stations import STREAM_BATCH, Stations
+from modyn.streaming import chosen
 from modyn.training.trainer import Fitted
 from modyn.types import Array, Candidates, Checkpoint, Int64s, Samples, Selection, Window, unlabelled
 from modyn.workspace import Workspace

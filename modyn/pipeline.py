@@ -15,13 +15,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import Field, PrivateAttr, field_validator, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from modyn import config
-from modyn.errors import ModynError, RunError
+from modyn.errors import ConfigError, ModynError, RunError
 from modyn.evaluation.options import Evaluation
 from modyn.models.spec import ModelSpec
-from modyn.policy import Options, json_schema
+from modyn.policy import Options, json_schema, problems_of
 from modyn.provenance import check_unchanged
 from modyn.run import Run
 from modyn.runlog import Observer, RunLog
@@ -67,6 +67,15 @@ class Pipeline(Options):
     seed: int = Field(0, ge=0, le=2**63 - 1, description="everything random follows from it")
     _document: config.Document = PrivateAttr(default_factory=lambda: config.Document({}))
 
+    def __init__(self, **options: Any) -> None:
+        """A pipeline from its options, each as a file would write it or as the object itself. Raises ConfigError with all problems."""
+        try:
+            super().__init__(**options)
+        except ValidationError as error:
+            raise ConfigError(problems_of(error, type(self))) from None
+
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # a document is built without it
+
     @field_validator("name")
     @classmethod
     def _nameable(cls, name: str) -> str:
@@ -76,8 +85,11 @@ class Pipeline(Options):
             raise ValueError(str(error)) from None
 
     @classmethod
-    def load(cls, path: str | Path, settings: Sequence[str] = ()) -> Self:
-        """Read a pipeline file, with ``path.to.option=value`` settings applied. Raises ConfigError with all problems."""
+    def load(cls, path: str | Path, settings: config.Settings = ()) -> Self:
+        """Read a pipeline file, with ``["path.to.option=value"]`` or ``{"path.to.option": value}`` applied.
+
+        Raises ConfigError with all problems.
+        """
         return cls.of(config.override(config.load(path), settings))
 
     @classmethod

@@ -299,8 +299,14 @@ def option_docs(cls: type[BaseModel]) -> list[OptionDoc]:
 
 def _spell_default(cls: type[BaseModel], name: str) -> str:
     default = cls.model_fields[name].get_default(call_default_factory=True, validated_data={})
+    if isinstance(default, Options):
+        for shorter in (default.short or {}).get("enum", ()):
+            if type(default).model_validate(shorter) == default:
+                return describe_value(shorter)
     try:
-        written = cls.model_construct(**{name: default}).model_dump(mode="json", include={name}, warnings=False)[name]
+        written = cls.model_construct(**{name: default}).model_dump(
+            mode="json", include={name}, warnings=False, exclude_none=default is not None
+        )[name]
     except (ValueError, KeyError):
         written = default
     return describe_value(written)

@@ -30,7 +30,8 @@ def simulate_pipeline(
     """
     from modyn.datasets import Dataset
     from modyn.models.store import ModelStore
-    from modyn.stations import STREAM_BATCH, streamed
+    from modyn.stations import STREAM_BATCH
+    from modyn.streaming import streamed
     from modyn.training.deployed import Deployed
     from modyn.training.trainer import Trainer
 

@@ -14,7 +14,7 @@ import numpy as np
 from modyn import provenance
 from modyn.config import dump
 from modyn.datasets import Dataset
-from modyn.errors import ConfigError, DataError
+from modyn.errors import DataError
 from modyn.evaluation import composite
 from modyn.evaluation.evaluator import Evaluator
 from modyn.models.store import ModelStore
@@ -24,16 +24,17 @@ from modyn.selecting import Selecting
 from modyn.selectors import Selector, stored
 from modyn.selectors.describe import describe
 from modyn.selectors.usage import Usage
+from modyn.streaming import streamed
 from modyn.training.choice import Choice
 from modyn.training.deployed import Deployed
 from modyn.training.trainer import Fitted, Trainer
 from modyn.triggers import Trigger
 from modyn.triggers.manual import requests_in
-from modyn.types import Candidates, Checkpoint, Int64s, Round, Samples, Selection, Window, to_datetime, to_microseconds
+from modyn.types import Candidates, Checkpoint, Int64s, Round, Samples, Selection, Window, to_datetime
 from modyn.workspace import Workspace
 
 if TYPE_CHECKING:
-    from modyn.pipeline import Pipeline, Stream
+    from modyn.pipeline import Pipeline
 
 STREAM_BATCH = 65_536
 """How many samples the trigger is shown at once. It changes nothing but speed."""
@@ -471,30 +472,3 @@ class Stations:
         self.log.append(
             "composite", round=round, **{name: ids[rows].tolist() for name, rows in self._composite().items()}
         )
-
-
-def streamed(dataset: Dataset, pipeline: "Pipeline") -> Samples:
-    """The samples that the pipeline replays. Raises DataError if there are none."""
-    samples = dataset.samples()
-    if not len(samples):
-        raise DataError(f"dataset '{pipeline.dataset}' has no samples yet; add some with: modyn data add")
-    found = chosen(samples, pipeline.stream)
-    if not len(found):
-        first, last = int(samples.timestamps.min()), int(samples.timestamps.max())
-        start, end, span = pipeline.stream.start, pipeline.stream.end, Window(first, last + 1, by="time")
-        raise ConfigError(
-            f"stream: no sample of dataset '{pipeline.dataset}' lies between {start} and {end}; it spans {span}"
-        )
-    return found
-
-
-def chosen(samples: Samples, stream: "Stream") -> Samples:
-    """Those of the samples that belong to the stream."""
-    if stream.start is None and stream.end is None:
-        return samples
-    inside = np.ones(len(samples), dtype=bool)
-    if stream.start is not None:
-        inside &= samples.timestamps >= to_microseconds(stream.start)
-    if stream.end is not None:
-        inside &= samples.timestamps < to_microseconds(stream.end)
-    return samples[inside]

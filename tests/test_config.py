@@ -114,3 +114,13 @@ def test_a_resolved_document_builds_the_same_options() -> None:
     built = config.build(Tiny, config.parse(text))
     again = config.build(Tiny, config.parse(config.dump(built.model_dump(mode="json"))))
     assert again.model_dump(mode="json") == built.model_dump(mode="json")
+
+
+def test_settings_may_be_one_text_or_a_mapping() -> None:
+    document = config.parse("training: {epochs: 1}")
+    assert config.override(document, "training.epochs=3").data == {"training": {"epochs": 3}}
+    given = {"training.epochs": 3, "trigger": {"every": {"samples": 5}}, "name": "1e3"}
+    data = config.override(document, given).data
+    assert data == {"training": {"epochs": 3}, "trigger": {"every": {"samples": 5}}, "name": "1e3"}
+    with pytest.raises(ConfigError, match=r"^settings: must be \[path\.to\.option=value\] or .*; got 3$"):
+        config.override(document, 3)  # type: ignore[arg-type]

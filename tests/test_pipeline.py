@@ -413,3 +413,18 @@ def test_a_workspace_given_by_its_path_is_closed_again(pipeline_file: Write, str
         modyn.Pipeline.load(path).run(stream.root)
     gc.collect()
     assert len(os.listdir("/proc/self/fd")) <= before
+
+
+@pytest.mark.parametrize(
+    ("stream_", "place"),
+    [
+        ("{start: 2030-01-01}", r"at or after 2030-01-01 00:00:00"),
+        ("{end: 1960-01-01}", r"before 1960-01-01 00:00:00"),
+    ],
+)
+def test_a_stream_open_at_one_end_that_holds_nothing_says_which(
+    pipeline_file: Write, stream: Workspace, stream_: str, place: str
+) -> None:
+    pipeline = modyn.Pipeline.load(pipeline_file(("seed: 7", f"seed: 7\nstream: {stream_}")))
+    with pytest.raises(ConfigError, match=rf"lies {place}; it spans \[1970-01-01"):
+        pipeline.run()

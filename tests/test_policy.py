@@ -122,3 +122,12 @@ def test_explaining_a_policy_lists_its_options() -> None:
     assert policy.summary_of(Every).startswith("Fires each")
     assert policy.example_of(Every).startswith(">>> import numpy")
     assert ">>>" not in policy.prose_of(Every)
+
+
+def test_a_default_is_shown_as_a_pipeline_file_would_write_it() -> None:
+    from modyn.selectors.uniform import Uniform
+    from modyn.triggers.performance import Performance
+
+    defaults = {doc.name: doc.default for cls in (Uniform, Performance) for doc in policy.option_docs(cls)}
+    assert (defaults["history"], defaults["budget"]) == ("'all'", "null")
+    assert defaults["check_every"] == "{samples: 1000}"

@@ -68,3 +68,19 @@ def test_yaml_that_would_blow_up_is_one_line(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         config.parse(text)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_pipeline_made_in_python_tells_its_problems_as_a_file_does() -> None:
+    with pytest.raises(ConfigError) as caught:
+        Pipeline(name="x", dataset="d", parser="./f.py:g", model="linear", trigger={"evry": {}}, sed=1)
+    assert str(caught.value).splitlines() == [
+        "model.linear.inputs: is required but missing",
+        "model.linear.outputs: is required but missing",
+        "trigger.evry: no trigger is named 'evry'. Did you mean 'every'?",
+        "sed: no option is named 'sed' here. Did you mean 'seed'?",
+    ]
+
+
+def test_a_setting_from_a_mapping_is_named_where_it_is_wrong() -> None:
+    with pytest.raises(ConfigError, match=r"^--set seed=-1: seed: input should be greater than or equal to 0; got -1$"):
+        Pipeline.of(config.override(config.parse(TEXT), {"seed": -1}))

@@ -19,7 +19,7 @@ LAYER = {
     **dict.fromkeys(["sources", "datasets", "triggers", "selectors", "training", "models", "evaluation"], 2),
     "executors": 3,
     **dict.fromkeys(
-        ["pipeline", "stations", "following", "selecting", "checks", "starter", "reports", "simulation"], 4
+        ["pipeline", "stations", "streaming", "following", "selecting", "checks", "starter", "reports", "simulation"], 4
     ),
     **dict.fromkeys(["cli", "server"], 5),
     "__main__": 6,
@@ -36,10 +36,11 @@ SIDEWAYS = {
     "drift": {"config"},
     "provenance": {"runlog"},
     "pipeline": {"stations", "following", "checks"},
-    "following": {"pipeline", "stations"},
-    "checks": {"stations", "pipeline", "selecting"},
-    "stations": {"pipeline", "selecting"},
-    "simulation": {"stations", "pipeline"},
+    "following": {"pipeline", "stations", "streaming"},
+    "checks": {"pipeline", "selecting", "streaming"},
+    "stations": {"pipeline", "selecting", "streaming"},
+    "streaming": {"pipeline"},
+    "simulation": {"stations", "streaming", "pipeline"},
     "triggers": {"drift"},
 }
 TORCH_HOMES = ("training", "models", "evaluation", "selectors.signals")
