@@ -21,7 +21,7 @@ from torch import Tensor
 
 from modyn.errors import DataError
 from modyn.training import workers
-from modyn.training.blocks import Batch, Block, Parsed, Plan
+from modyn.training.blocks import Batch, Block, Parsed, Plan, Stretch
 from modyn.training.cache import ParsedCache
 from modyn.training.parsing import columns_nbytes
 from modyn.training.recipe import Recipe
@@ -33,8 +33,6 @@ BLOCK_BYTES = 16 * 2**20
 LABEL_ROWS = 8_000_000
 MOST_READERS = 4
 """Threads that gather rows at most: each works on a block of its own."""
-Fetched = tuple[Columns | None, Array | None]
-"""Payloads and labels of a block; no payloads where a cache asks for those that it lacks."""
 LabelTransform = Callable[[Array], Any]
 Examine = Callable[[Tensor | None, Int64s], None]
 
@@ -128,13 +126,12 @@ class Loader:
         A block is handed on as soon as it is there, so that the first, small ones do not wait for those that are read meanwhile.
         """
         num_readers = min(MOST_READERS, len(os.sched_getaffinity(0)))
-        pending: deque[tuple[Block, Future[Fetched]]] = deque()
+        pending: deque[tuple[Block, Future[Columns | None]]] = deque()
         with ThreadPoolExecutor(num_readers, thread_name_prefix="modyn-reader") as readers:
             try:
                 for block in self._announced(blocks):
-                    if len(block.selection) <= LABEL_ROWS:
-                        self._labels(block)  # by one thread, once a stretch
                     pending.append((block, readers.submit(self._fetch, block)))
+                    self._labels(block)  # by this thread, once a stretch, while others read
                     while pending and (pending[0][1].done() or len(pending) >= 3 * num_readers):
                         yield self._next_parsed(pending, plan)
                 while pending:
@@ -142,20 +139,22 @@ class Loader:
             finally:
                 readers.shutdown(cancel_futures=True)
 
-    def _next_parsed(self, pending: deque[tuple[Block, Future[Fetched]]], plan: Plan) -> Parsed:
+    def _next_parsed(self, pending: deque[tuple[Block, Future[Columns | None]]], plan: Plan) -> Parsed:
         block, fetched = pending.popleft()
         return self._parsed(block, fetched.result(), plan)
 
-    def _fetch(self, block: Block) -> Fetched:
-        """What has to be read for a block. A device's share of a batch with fewer samples than devices has no keys of its own."""
-        labels = self._labels(block)
-        if self.cache is None:
-            return self.reader.read(block.keys if len(block.keys) else block.selection.keys[:1]), labels
-        self.reader.labels(block.keys)  # says if one is deleted, which the cache would not know
-        return None, labels
+    def _fetch(self, block: Block) -> Columns | None:
+        """The payloads of a block; None where a cache asks for those that it lacks.
 
-    def _parsed(self, block: Block, fetched: Fetched, plan: Plan) -> Parsed:
-        columns, labels = fetched
+        A device's share of a batch with fewer samples than devices has no keys of its own.
+        """
+        if self.cache is None:
+            return self.reader.read(block.keys if len(block.keys) else block.selection.keys[:1])
+        self.reader.labels(block.keys)  # says if one is deleted, which the cache would not know
+        return None
+
+    def _parsed(self, block: Block, columns: Columns | None, plan: Plan) -> Parsed:
+        labels = self._labels(block)
         if not len(block.keys):
             return self._finished(block, rows(self._parse(block.selection.keys[:1], columns), 0, 0), labels)
         inputs = self._parse(block.keys, columns)
@@ -181,20 +180,22 @@ class Loader:
         return _pinned(parsed) if self.pin else parsed
 
     def _labels(self, block: Block) -> Array | None:
-        """The block's labels, out of those of the whole selection, which are read at once unless there are very many."""
-        if len(block.selection) > LABEL_ROWS:
-            return self.reader.labels(block.keys)
+        """The block's labels, out of those of its stretch."""
         stretch = block.stretch
         if not stretch.has_labels:
-            labels = self._labels_of(block.selection)
-            stretch.labels = None if labels is None else labels.take(stretch.rows, axis=0)
+            stretch.labels = self._labels_of(stretch)
             stretch.has_labels = True
         return None if stretch.labels is None else stretch.labels[block.places]
 
-    def _labels_of(self, selection: Selection) -> Array | None:
+    def _labels_of(self, stretch: Stretch) -> Array | None:
+        """Labels out of those of the whole selection, which are read at once unless there are very many."""
+        selection = stretch.selection
+        if len(selection) > LABEL_ROWS:
+            return self.reader.labels(stretch.keys)
         if self._labelled is None or self._labelled[0] is not selection:
             self._labelled = selection, self.reader.labels(selection.keys)
-        return self._labelled[1]
+        labels = self._labelled[1]
+        return None if labels is None else labels.take(stretch.rows, axis=0)
 
     def _by_processes(self, blocks: Iterator[Block], plan: Plan) -> Iterator[Parsed]:
         first = next(blocks, None)
