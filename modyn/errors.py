@@ -103,3 +103,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if nearest:
         return f"Did you mean '{by_lower[nearest[0]]}'?"
     return f"Known: {', '.join(choices)}." if choices else "None is known."
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things in words.
+
+    >>> counted(1, "sample"), counted(2000, "sample")
+    ('1 sample', '2,000 samples')
+    """
+    return f"{number:,} {what}" + ("" if number == 1 else "s")

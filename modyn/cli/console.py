@@ -1,10 +1,22 @@
-"""Where the commands print: as wide as the terminal, and wide enough for a table where there is none."""
+"""Where the commands print and ask: as wide as the terminal, and wide enough for a table where there is none."""
 
 import sys
 
+import typer
 from rich.console import Console
+
+from modyn.errors import ConfigError
 
 
 def make_console() -> Console:
     """A console on standard output."""
     return Console(width=None if sys.stdout.isatty() else 160)
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before what cannot be undone, unless told ``yes``. Raises ConfigError where nobody can be asked."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise ConfigError(f"{question} There is no terminal to ask on: say --yes")
+    typer.confirm(question, abort=True, err=True)

@@ -8,36 +8,34 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from modyn import config
+from modyn.cli import deleting
 from modyn.cli.importing import ImportBar
-from modyn.cli.settings import duration_of
+from modyn.cli.settings import Json, Name, duration_of
 from modyn.datasets import Dataset
-from modyn.errors import AlreadyExists, ConfigError, Damaged, did_you_mean
+from modyn.errors import AlreadyExists, ConfigError, Damaged, counted, did_you_mean
 from modyn.policy import build, to_document
 from modyn.sources import Added, Feed, Source, add, ledger
 from modyn.sources.guess import guess_format
 from modyn.sources.retrying import retry as retry_
 from modyn.sources.times import now_us
-from modyn.types import Int64s, to_datetime
+from modyn.types import to_datetime
 from modyn.workspace import Workspace
 
 app = typer.Typer(
     help="Fill datasets, look at them, follow their sources.", no_args_is_help=True, rich_markup_mode=None
 )
 
-Name = Annotated[str, typer.Argument(help="The dataset's name.")]
 Settings = Annotated[
     list[str] | None,
     typer.Option(
         "--set", help="An option of the format, such as delimiter=';' (repeatable; see modyn policies source)."
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command("ls")
@@ -95,7 +93,7 @@ def add_(
             Dataset.remove(workspace, name)
         else:
             typer.echo(
-                f"{name}: stopped with {dataset.num_samples:,} samples in it; modyn data watch {name} --once goes on",
+                f"{name}: stopped with {counted(dataset.num_samples, 'sample')} in it; modyn data watch {name} --once goes on",
                 err=True,
             )
         raise
@@ -176,7 +174,7 @@ def show(name: Name, as_json: Json = False) -> None:
         else "none",
         "set aside": f"{num_bad:,} (modyn data bad {name})" if num_bad else "none",
         "time": _span(summary.first_time, summary.last_time),
-        "size": f"{_in_bytes(summary.num_bytes)} in {summary.num_shards} shards, {_STORED[summary.storage]}",
+        "size": f"{_in_bytes(summary.num_bytes)} in {counted(summary.num_shards, 'shard')}, {_STORED[summary.storage]}",
         "retention": config.format_duration(summary.retention_us) if summary.retention_us else "for ever",
         "label": ("class" if classes is not None else summary.label_type) or "none",
         "sources": "\n".join(f"{_format_of(s)} {s.describe()}" for s in sources) or "none remembered",
@@ -232,7 +230,7 @@ def watch(
                 _report(name, added)
             expired = dataset.expire(now_us())
             if expired:
-                typer.echo(f"{name}: {expired:,} samples are older than its retention and were deleted")
+                typer.echo(f"{name}: {counted(expired, 'sample')} deleted, older than its retention")
     finally:
         if previous is not None:
             signal.signal(signal.SIGINT, previous)
@@ -250,7 +248,9 @@ def _redefine(dataset: Dataset, settings: Sequence[str]) -> Source | None:
     with dataset.workspace.transaction() as connection:
         sources = ledger.sources_of(connection, dataset.name)
         if len(sources) != 1:
-            raise ConfigError(f"--set: dataset '{dataset.name}' has {len(sources)} sources, and could mean any")
+            raise ConfigError(
+                f"--set: dataset '{dataset.name}' has {counted(len(sources), 'source')}, and could mean any"
+            )
         number, source = sources[0]
         document = to_document(source)
         format_, options = (document, {}) if isinstance(document, str) else next(iter(document.items()))
@@ -292,7 +292,7 @@ def bad(
     if found:
         console.print(table)
     console.print(
-        f"{name}: {total:,} samples are set aside" + (f", the first {limit} are shown" if total > limit else "")
+        f"{name}: {counted(total, 'sample')} set aside" + (f", the first {limit} are shown" if total > limit else "")
     )
 
 
@@ -307,109 +307,13 @@ def retry(name: Name, settings: Settings = None) -> None:
     typer.echo(f"{name}: {retried}")
 
 
-@app.command("delete")
-def delete(
-    name: Name,
-    conditions: Annotated[
-        list[str] | None,
-        typer.Argument(help="Conditions that must all hold, such as 'label == 3' or 'time < 2013-02-01'."),
-    ] = None,
-    keys: Annotated[str | None, typer.Option(help="Keys and ranges of keys, such as 5,8,100-199.")] = None,
-    source_file: Annotated[str | None, typer.Option(help="All samples that came from this file.")] = None,
-    id_column: Annotated[str | None, typer.Option(help="The column in which --ids are looked for.")] = None,
-    ids: Annotated[str | None, typer.Option(help="Ids, with commas between; or @FILE with one a line.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-) -> None:
-    """Delete samples: in force at once for every later read. Earlier versions keep them until modyn data purge."""
-    dataset = Dataset.open(Workspace(), name)
-    found = _doomed(dataset, conditions or (), keys, source_file, id_column, ids)
-    if not len(found):
-        typer.echo(f"{name}: no live sample is meant")
-        return
-    if not yes:
-        typer.confirm(f"Delete {len(found):,} of {dataset.num_samples:,} samples of {name}?", abort=True)
-    typer.echo(f"{name}: {dataset.delete(found):,} samples deleted")
-
-
-def _doomed(
-    dataset: Dataset,
-    conditions: Sequence[str],
-    keys: str | None,
-    source_file: str | None,
-    id_column: str | None,
-    ids: str | None,
-) -> Int64s:
-    """The live keys that every way given to name them means."""
-    meant: list[Int64s] = []
-    if conditions:
-        meant.append(dataset.find(conditions))
-    if keys is not None:
-        meant.append(_keys_in(keys, dataset.end_key))
-    if source_file is not None:
-        ledger.prepare(dataset.workspace)
-        with dataset.workspace.transaction() as connection:
-            meant.append(ledger.keys_from(connection, dataset.name, source_file))
-    if (ids is None) != (id_column is None):
-        raise ConfigError("--ids and --id-column go together")
-    if ids is not None and id_column is not None:
-        meant.append(dataset.find_ids(id_column, _parse_ids(ids)))
-    if not meant:
-        raise ConfigError("say which samples: conditions, --keys, --source-file, or --id-column with --ids")
-    found = dataset.keys()
-    for some in meant:
-        found = np.intersect1d(found, some)
-    return found
-
-
-def _keys_in(text: str, end_key: int) -> Int64s:
-    """The keys below ``end_key`` that keys and ranges with commas between name."""
-    parts = []
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
-            raise ConfigError(f"--keys: '{part.strip()}' is neither a key nor a range such as 100-199")
-        if int(last or first) < int(first):
-            raise ConfigError(f"--keys: the range '{part.strip()}' ends before it begins")
-        parts.append(np.arange(min(int(first), end_key), min(int(last or first) + 1, end_key), dtype=np.int64))
-    return np.concatenate(parts)
-
-
-def _parse_ids(text: str) -> list[str]:
-    if not text.startswith("@"):
-        return [part.strip() for part in text.split(",")]
-    try:
-        return [line.strip() for line in Path(text[1:]).read_text(encoding="utf-8").splitlines() if line.strip()]
-    except OSError as error:
-        raise ConfigError(f"--ids: {text[1:]} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"--ids: {text[1:]} is not UTF-8 text") from None
-
-
-@app.command("retention")
-def retention(
-    name: Name,
-    duration: Annotated[
-        str, typer.Argument(help="How long samples are kept after their own time, such as 90d; or 'for-ever'.")
-    ],
-) -> None:
-    """Keep samples for so long: older ones are deleted now, and whenever the dataset is watched."""
-    dataset = Dataset.open(Workspace(), name)
-    dataset.set_retention(None if duration == "for-ever" else duration_of("DURATION", duration))
-    typer.echo(f"{name}: {dataset.expire(now_us()):,} samples deleted")
-
-
-@app.command("purge")
-def purge(name: Name, as_json: Json = False) -> None:
-    """Remove the bytes of deleted samples from the workspace for good, also from earlier versions, and print a receipt."""
-    ledger.prepare(Workspace())
-    receipt = Dataset.open(Workspace(), name).purge()
-    typer.echo(json.dumps(receipt.to_document(), indent=2) if as_json else str(receipt))
+deleting.add_to(app)
 
 
 @app.command("compact")
 def compact(name: Name) -> None:
     """Merge small shards into big ones, so that reading is faster. Readers are not disturbed."""
-    typer.echo(f"{name}: {Dataset.open(Workspace(), name).compact():,} shards merged")
+    typer.echo(f"{name}: {counted(Dataset.open(Workspace(), name).compact(), 'shard')} merged")
 
 
 @app.command("verify")
@@ -421,20 +325,12 @@ def verify(name: Name) -> None:
     typer.echo(f"{name}: everything is as it was written")
 
 
-@app.command("rm")
-def rm(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
-    """Remove a dataset with everything that the workspace holds of it. Source and linked files stay."""
-    dataset = Dataset.open(Workspace(), name)
-    if not yes:
-        typer.confirm(f"Remove dataset {name} with {dataset.num_samples:,} samples?", abort=True)
-    Dataset.remove(Workspace(), name)
-    typer.echo(f"{name}: removed")
-
-
 def _report(name: str, added: Added) -> None:
     """One line that says what came, after one for each thing that did not."""
     if added.first_bad:
-        typer.echo(f"set aside: {added.quarantined:,} samples; the first: {added.first_bad} (modyn data bad {name})")
+        typer.echo(
+            f"set aside: {counted(added.quarantined, 'sample')}; the first: {added.first_bad} (modyn data bad {name})"
+        )
     for message in added.refused:
         typer.echo(f"not taken: {message}")
     for path in added.waiting:

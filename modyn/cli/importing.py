@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from modyn.errors import counted
 from modyn.sources.added import Progress
 
 
@@ -34,5 +35,7 @@ class ImportBar:
 
     def show(self, progress: Progress) -> None:
         assert self.task is not None
-        words = f"{progress.samples:,} samples" + (f", {progress.quarantined:,} bad" if progress.quarantined else "")
+        words = counted(progress.samples, "sample") + (
+            f", {progress.quarantined:,} bad" if progress.quarantined else ""
+        )
         self.bar.update(self.task, description=words, completed=progress.bytes_done, total=progress.bytes_total or None)

@@ -9,7 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from modyn.cli.console import make_console
+from modyn.cli.console import confirm, make_console
+from modyn.cli.settings import Yes
 from modyn.errors import ConfigError, Damaged
 from modyn.models.store import ModelStore
 from modyn.run import Run
@@ -97,7 +98,7 @@ def _cell(value: Any, form: str, missing: str = "") -> str:
 @app.command("rm")
 def rm(
     run: Annotated[list[str], typer.Argument(help="Ids of runs.")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Remove runs with their checkpoints. What is removed cannot be brought back."""
     workspace = Workspace()
@@ -105,8 +106,7 @@ def rm(
     for log, name in zip(logs, run, strict=True):
         if log.run_id != name:
             raise ConfigError(f"'{name}' is a name, not a run's id; the latest run of that name is {log.run_id}")
-    if not yes:
-        typer.confirm(f"Remove {', '.join(log.run_id for log in logs)} with all checkpoints?", abort=True)
+    confirm(f"Remove {', '.join(log.run_id for log in logs)} with all checkpoints?", yes=yes)
     for log in logs:
         log.remove()
         ModelStore(workspace).remove(log.run_id)

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from modyn.cli.console import make_console
 from modyn.datasets import Dataset
-from modyn.errors import NotFound, RunError
+from modyn.errors import NotFound, RunError, counted
 from modyn.reports.words import score_text
 from modyn.runlog import Event, RunLog
 from modyn.selectors import stored
@@ -119,7 +119,7 @@ def _said(log: RunLog, event: Event, chosen: _Chosen) -> Sequence[str]:
     elif chosen.num_anew:
         lines.append(
             f"Selected anew {_times(chosen.num_anew)} while it trained: below is all that it trained on, "
-            f"{len(chosen.selection):,} samples, each with its last score."
+            f"{counted(len(chosen.selection), 'sample')}, each with its last score."
         )
     return lines
 

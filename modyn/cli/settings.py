@@ -1,4 +1,4 @@
-"""The option that several commands share, and what is read from options."""
+"""The options that several commands share, and what is read from options."""
 
 from typing import Annotated
 
@@ -10,6 +10,9 @@ from modyn.errors import ConfigError
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override an option, such as training.epochs=3.")
 ]
+Name = Annotated[str, typer.Argument(help="The dataset's name.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 def duration_of(option: str, text: str) -> int:

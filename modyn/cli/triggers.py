@@ -9,7 +9,7 @@ from rich.table import Table
 
 from modyn.cli.console import make_console
 from modyn.cli.settings import Settings
-from modyn.errors import NotFound, RunError
+from modyn.errors import NotFound, RunError, counted
 from modyn.reports.words import policy_text
 from modyn.runlog import RunLog
 from modyn.types import to_datetime
@@ -57,7 +57,8 @@ def simulate(
         for note in found.notes:
             console.print(in_words(note), highlight=False, markup=False)
     console.print(
-        f"{len(found.firings)} firings over {found.num_samples:,} samples, simulated in {found.seconds:.2f} s"
+        f"{counted(len(found.firings), 'firing')} over {counted(found.num_samples, 'sample')}, "
+        f"simulated in {found.seconds:.2f} s"
     )
 
 
@@ -75,7 +76,9 @@ def explain(
         if event.kind == "trigger-checked":
             notes.append(event.fields)
         elif event.kind == "round-started" and event.round == number:
-            print(f"{log.run_id}, round {number}: {event['num_samples']:,} new samples, trigger {_trigger_of(log)}")
+            print(
+                f"{log.run_id}, round {number}: {counted(event['num_samples'], 'new sample')}, trigger {_trigger_of(log)}"
+            )
             print("\n".join(why(notes)))
             return
         elif event.kind == "round-finished":

@@ -59,8 +59,8 @@ class Dataset:
         check_name(name, "dataset")
         if storage not in ("copy", "link"):
             raise DataError(f"storage must be copy or link; got '{storage}'")
-        if label_classes is not None and len(set(label_classes)) != len(label_classes):
-            raise DataError("label classes must differ from each other")
+        _check_classes(label_classes)
+        _check_retention(retention_us)
         row = {
             "name": name,
             "created_at": time.time_ns() // 1000,
@@ -146,6 +146,12 @@ class Dataset:
         return self._state.retrying(lambda s: s.num_samples)
 
     @property
+    def num_deleted(self) -> int:
+        """How many samples are deleted and not yet purged."""
+        now = self._state.snapshot()
+        return now.deleted.count(0, now.end_key)
+
+    @property
     def end_key(self) -> int:
         """The key that the next sample will get; every sample so far has a smaller one."""
         return self._state.snapshot().end_key
@@ -198,15 +204,16 @@ class Dataset:
             return 0
         return deletions.delete(self.workspace, self.id, doomed, lambda generation: tell(self.folder, generation))
 
-    def find(self, wanted: Sequence[str], window: Window | None = None) -> Int64s:
-        """Keys of the live samples for which every condition holds, ascending.
+    def find(self, wanted: str | Sequence[str], window: Window | None = None) -> Int64s:
+        """Keys of the live samples for which every condition (or the one given) holds, ascending.
 
         A condition is ``NAME OP VALUE``: a payload column, ``label``, ``time`` or ``key``; one of == != < <= > >= in, not in.
         Raises DataError for what is no condition, naming the nearest column.
         """
 
         def use(now: Snapshot) -> Int64s:
-            return queries.find(now, [conditions.parse(text, now.head) for text in wanted], window)
+            texts = [wanted] if isinstance(wanted, str) else wanted
+            return queries.find(now, [conditions.parse(text, now.head) for text in texts], window)
 
         return self._state.retrying(use)
 
@@ -216,8 +223,7 @@ class Dataset:
 
     def set_retention(self, retention_us: int | None) -> None:
         """Keep samples for so many microseconds of their own time (None = for ever); ``expire`` goes by it."""
-        if retention_us is not None and retention_us <= 0:
-            raise DataError(f"a retention must be above 0 microseconds; got {retention_us}")
+        _check_retention(retention_us)
         with catalog.changing(self.workspace) as connection:
             head = catalog.advance(connection, self.id, by=0)
             query = sa.update(DATASETS).where(DATASETS.c.id == self.id).values(retention_us=retention_us)
@@ -229,8 +235,12 @@ class Dataset:
         retention_us = self._state.snapshot().head.retention_us
         if retention_us is None:
             return 0
-        old = self.samples(Window(-(2**62), now_us - retention_us, by="time"))
-        return self.delete(old.keys) if len(old) else 0
+        old = self.older_than(now_us - retention_us)
+        return self.delete(old) if len(old) else 0
+
+    def older_than(self, moment_us: int) -> Int64s:
+        """Keys of the live samples whose timestamp is before a moment, ascending."""
+        return self.keys(Window(-(2**62), max(moment_us, -(2**62)), by="time"))
 
     def purge(self) -> Receipt:
         """Remove the bytes of all deleted samples from the workspace, for earlier versions too; returns the receipt."""
@@ -297,3 +307,17 @@ class Dataset:
     def __repr__(self) -> str:
         pinned = "" if self._state.version is None else f" at version {self._state.version}"
         return f"<Dataset '{self.name}'{pinned}: {self.num_samples:,} samples>"
+
+
+def _check_classes(names: Any) -> None:
+    if names is None:
+        return
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise DataError(f"label classes are a list of texts; got {names!r:.60}")
+    if len(set(names)) != len(names):
+        raise DataError("label classes must differ from each other")
+
+
+def _check_retention(retention_us: Any) -> None:
+    if retention_us is not None and (not isinstance(retention_us, int | np.integer) or retention_us <= 0):
+        raise DataError(f"a retention must be a whole number of microseconds above 0; got {retention_us!r:.60}")

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 
+from modyn.errors import counted
 from modyn.sources.rows import Bad
 from modyn.types import Int64s, Window
 from modyn.workspace import Workspace
@@ -69,6 +70,8 @@ class Added:
     samples: int = 0
     labels: int = 0
     """Labels given to samples that were there already."""
+    looked_for: frozenset[str] = frozenset()
+    """What the sources looked at give: ``samples``, ``labels`` or both."""
     quarantined: int = 0
     deleted: int = 0
     files: int = 0
@@ -89,14 +92,17 @@ class Added:
             seconds=self.seconds + other.seconds,
             waiting=self.waiting + other.waiting,
             refused=self.refused + other.refused,
+            looked_for=self.looked_for | other.looked_for,
             first_bad=self.first_bad or other.first_bad,
         )
 
     def __str__(self) -> str:
-        parts = [f"{self.samples:,} samples added", f"{self.quarantined:,} quarantined"]
-        if self.labels:
-            parts.insert(1 if self.samples else 0, f"{self.labels:,} labels delivered")
-            parts = parts if self.samples else [part for part in parts if "added" not in part]
+        parts = []
+        if self.samples or self.looked_for != {"labels"}:
+            parts.append(f"{counted(self.samples, 'sample')} added")
+        if self.labels or "labels" in self.looked_for:
+            parts.append(f"{counted(self.labels, 'label')} delivered")
+        parts.append(f"{self.quarantined:,} quarantined")
         if self.deleted:
             parts.append(f"{self.deleted:,} deleted")
         return ", ".join(parts) + f", {self.seconds:.1f} s"

@@ -106,7 +106,8 @@ class Gathering:
         self._writer: Writer | None = None
         # The writer keeps other appenders waiting, so it is open while reading only where reading cannot stall.
         self._streams = isinstance(source, FileSource) and is_local(source.path)
-        self.added = Added()
+        looked_for = "samples" if source.labels_of is None else "labels"
+        self.added = Added(looked_for=frozenset({looked_for}))
         self.bytes_done = self.bytes_total = 0
 
     def __enter__(self) -> "Gathering":

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from modyn.errors import DataError
+from modyn.errors import DataError, counted
 from modyn.sources import FileSource, Source, ledger
 from modyn.sources.added import Added, Dataset, Progress, Writer
 from modyn.sources.changes import differences, past_of
@@ -286,7 +286,7 @@ class _Look:
         self.gathering.commit()
         past = past_of(self.intake.dataset, self._extents(taken))
         if source.vanished == "keep":
-            self._refuse(f"{taken.path} is gone; its {int(past.live.sum()):,} samples are kept")
+            self._refuse(f"{taken.path} is gone; {counted(int(past.live.sum()), 'sample')} of it kept")
             self._write_notes([replace(taken, gone=True)])
             return
 

@@ -6,7 +6,7 @@ from itertools import groupby
 
 import numpy as np
 
-from modyn.errors import DataError
+from modyn.errors import DataError, counted
 from modyn.sources import FileSource, Source, ledger
 from modyn.sources.added import Added, Dataset, Writer
 from modyn.sources.gathering import Gathering, Overtaken, Piece, nothing
@@ -19,15 +19,18 @@ from modyn.types import Int64s
 
 @dataclass(frozen=True, kw_only=True)
 class Retried:
-    """What trying again came to: now samples, still unusable, and those that could not be tried, with the reasons."""
+    """What trying again came to: now samples or labels, still unusable, and those that could not be tried, with the reasons."""
 
     samples: int = 0
+    labels: int = 0
     still_bad: int = 0
     untried: int = 0
     reasons: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.samples:,} samples added, {self.still_bad:,} still unusable, {self.untried:,} could not be tried"
+        labels = f"{counted(self.labels, 'label')} delivered, " if self.labels else ""
+        samples = f"{counted(self.samples, 'sample')} added, " if self.samples or not labels else ""
+        return f"{samples}{labels}{self.still_bad:,} still unusable, {self.untried:,} could not be tried"
 
 
 def retry(dataset: Dataset, *, source: Source | None = None, clock: Callable[[], int] = now_us) -> Retried:
@@ -41,7 +44,7 @@ def retry(dataset: Dataset, *, source: Source | None = None, clock: Callable[[],
         if source is not None:
             if len(sources) != 1:
                 raise DataError(
-                    f"dataset '{dataset.name}' has {len(sources)} sources: other options could be meant for any"
+                    f"dataset '{dataset.name}' has {counted(len(sources), 'source')}: other options could be meant for any"
                 )
             ledger.redefine(connection, sources[0][0], source)
             sources = [(sources[0][0], source)]
@@ -53,6 +56,7 @@ def retry(dataset: Dataset, *, source: Source | None = None, clock: Callable[[],
             again = _Again(dataset, known, number, clock).run(mine)
             found = Retried(
                 samples=found.samples + again.samples,
+                labels=found.labels + again.labels,
                 still_bad=found.still_bad + again.still_bad,
                 untried=found.untried + again.untried,
                 reasons=found.reasons + again.reasons,
@@ -90,7 +94,13 @@ class _Again:
                 raise DataError("another process is taking from the source just now; try again") from None
         added: Added = self.gathering.added
         untried = len(waiting) - len(self.released)
-        return Retried(samples=added.samples, still_bad=added.quarantined, untried=untried, reasons=tuple(self.reasons))
+        return Retried(
+            samples=added.samples,
+            labels=added.labels,
+            still_bad=added.quarantined,
+            untried=untried,
+            reasons=tuple(self.reasons),
+        )
 
     def _gather(self, piece: Piece, tried: Sequence[Quarantined]) -> None:
         self.gathering.pieces.append(piece)

@@ -1,5 +1,6 @@
 """``modyn data ...`` as a user types it."""
 
+import io
 import json
 import os
 import signal
@@ -126,7 +127,7 @@ def test_watching_once_takes_new_rows_and_retrying_takes_fixed_ones(run: Run, fl
     with flights.open("a") as file:
         file.write("5,0,2013-02-01,dan\n")
     os.utime(flights, (2, 2))
-    assert "flights: 1 samples added" in run("watch", "flights", "--once").stdout
+    assert "flights: 1 sample added" in run("watch", "flights", "--once").stdout
     assert "0 samples added, 2 still unusable" in run("retry", "flights").stdout
 
 
@@ -147,7 +148,7 @@ def test_watching_ends_at_ctrl_c(run: Run, flights: Path, workspace: Workspace) 
     ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        assert process.stdout.readline().startswith("flights: 1 samples added")
+        assert process.stdout.readline().startswith("flights: 1 sample added")
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
 
@@ -161,7 +162,7 @@ def test_samples_are_deleted_by_condition_key_file_and_id_and_purged(
     assert run("delete", "flights", "label == 1", "--yes").returncode == 0
     dataset = Dataset.open(workspace, "flights")
     assert set(dataset.samples().labels.tolist()) == {0}  # type: ignore[union-attr]
-    purged = run("purge", "flights")
+    purged = run("purge", "flights", "--yes")
     assert purged.returncode == 0
     assert "'far'" not in run("bad", "flights").stdout
     assert "0 samples added" in run("watch", "flights", "--once").stdout
@@ -174,7 +175,11 @@ def test_samples_are_deleted_by_condition_key_file_and_id_and_purged(
 def test_deleting_asks_first_and_needs_to_know_what(run: Run, flights: Path, workspace: Workspace) -> None:
     run("add", "flights", str(flights))
     assert "say which samples" in run("delete", "flights").stderr
-    assert run("delete", "flights", "--keys", "1").returncode != 0
+    unasked = run("delete", "flights", "--keys", "1")
+    assert unasked.returncode == 2
+    assert unasked.stderr == (
+        "modyn: Delete 1 of the 101 samples of flights? There is no terminal to ask on: say --yes\n"
+    )
     assert "neither a key nor a range" in run("delete", "flights", "--keys", "one").stderr
     assert "ends before it begins" in run("delete", "flights", "--keys", "7-3").stderr
     assert "no live sample is meant" in run("delete", "flights", "--keys", f"101-{10**30}", "--yes").stdout
@@ -182,6 +187,50 @@ def test_deleting_asks_first_and_needs_to_know_what(run: Run, flights: Path, wor
     ids = ["--id-column", "who", "--ids", f"@{flights.parent / 'ids'}"]
     assert "is not UTF-8 text" in run("delete", "flights", *ids).stderr
     assert Dataset.open(workspace, "flights").num_samples == 101
+
+
+class Terminal(io.StringIO):
+    """A terminal on which somebody has typed."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("words", "question", "left"),
+    [
+        (["delete", "flights", "--keys", "7"], "Delete 1 of the 100 samples of flights?", 99),
+        (["retention", "flights", "90d"], "Delete 100 of the 100 samples of flights that are older than 90d?", 0),
+        (["purge", "flights"], "Remove the bytes of 1 deleted sample of flights for good, and what is kept of 2", 100),
+        (["rm", "flights"], "Remove dataset flights with 100 samples?", None),
+    ],
+)
+def test_what_cannot_be_undone_is_asked_about(
+    run: Run,
+    flights: Path,
+    workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    question: str,
+    left: int | None,
+) -> None:
+    run("add", "flights", str(flights), "--label", "late", "--timestamp", "time")
+    dataset = Dataset.open(workspace, "flights")
+    if words[0] == "purge":
+        dataset.append({"distance": [1], "who": ["ann"]}, timestamps=[0], labels=[0])
+        dataset.delete([100])
+    refused = run(*words)
+    assert refused.returncode == 2
+    assert question in refused.stderr
+    monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
+    declined = run(*words)
+    assert question in declined.stdout + declined.stderr
+    assert declined.returncode == 130
+    assert (dataset.num_samples, dataset.num_deleted) == (100, int(words[0] == "purge"))
+    assert dataset.summary().retention_us is None
+    monkeypatch.setattr(sys, "stdin", Terminal("y\n"))
+    assert run(*words).returncode == 0
+    assert left is None or (dataset.num_samples, words[0] == "purge" and dataset.num_deleted) == (left, 0)
 
 
 def test_labels_that_are_not_known_yet_are_shown_as_such(run: Run, workspace: Workspace) -> None:
@@ -200,7 +249,12 @@ def test_the_package_runs_as_the_command() -> None:
 
 def test_retention_deletes_what_is_older(run: Run, flights: Path) -> None:
     run("add", "flights", str(flights), "--timestamp", "time")
-    assert "100 samples deleted" in run("retention", "flights", "90d").stdout
+    refused = run("retention", "flights", "90d")
+    assert refused.returncode == 2
+    assert "Delete 100 of the 100 samples of flights that are older than 90d?" in refused.stderr
+    assert "kept for 90d, 100 samples deleted" in run("retention", "flights", "90d", "--yes").stdout
+    assert "kept for 30d, 0 samples deleted" in run("retention", "flights", "30d").stdout  # nothing to ask about
+    assert run("retention", "flights", "0d").returncode == 2
     assert run("retention", "flights", "ninety").returncode == 2
     assert run("retention", "flights", "for-ever").returncode == 0
 

@@ -220,7 +220,7 @@ def test_a_vanished_file_is_told_once_and_its_samples_are_kept(fill: Fill, folde
     write(folder / "b.csv", [3])
     data = fill(Csv(path=str(folder)))
     (folder / "a.csv").unlink()
-    assert data.poll().refused == (f"{folder / 'a.csv'} is gone; its 2 samples are kept",)
+    assert data.poll().refused == (f"{folder / 'a.csv'} is gone; 2 samples of it kept",)
     assert data.poll().refused == ()
     write(folder / "a.csv", [1, 2])
     assert data.poll().samples == 0
