@@ -82,7 +82,7 @@ def _text_holds(values: pa.Array, op: str, wanted: tuple[str, ...]) -> Mask:
 
 def parse(text: str, head: Head) -> Condition:
     """A condition on the dataset's label, time, key or a payload column. Raises DataError, saying what is allowed."""
-    match = _FORM.fullmatch(text)
+    match = _FORM.fullmatch(text) if isinstance(text, str) else None
     if match is None:
         raise DataError(f"'{text}' is not a condition; write NAME OP VALUE with OP one of == != < <= > >= in, not in")
     name, op, value = match["name"], match["op"], match["value"]
@@ -100,7 +100,10 @@ def _column(name: str, head: Head) -> Column:
     for index in ("time", "key"):
         known.setdefault(index, Column(index, "array", "int64"))
     if name not in known:
-        raise DataError(f"dataset '{head.name}' has no column '{name}'. {did_you_mean(name, known)}")
+        raise DataError(
+            f"dataset '{head.name}' has no column '{name}'. {did_you_mean(name, known)} Whatever they are called where "
+            "they come from, a sample's label is named 'label' here and its time 'time'"
+        )
     column = known[name]
     if column.kind == "bytes" or column.shape:
         raise DataError(f"column '{name}' holds {column}: conditions need one number, time or text a sample")

@@ -52,7 +52,7 @@ class Span:
             return None
         if known[-1].end_key < snapshot.end_key:  # a purge took the last samples: their keys are none of any shard
             return None
-        shards = [snapshot.open(shard) for shard in known]
+        shards = snapshot.open_all(known)
         values = [np.asarray(shard.column(column.name)) for shard in shards]
         width = values[0].nbytes // max(1, len(values[0]))
         if width < NARROWEST or not all(array.flags.c_contiguous for array in values):

@@ -211,19 +211,38 @@ def _read(path: str, size: int, mtime_ns: int) -> bytes:
 
 
 class OpenRecords(OpenShard):
-    """Linked fixed-size records: every array is a strided view of the user's file."""
+    """Linked fixed-size records: every array is a strided view of the user's file.
+
+    Which samples there are is known without it, so that those of a file that is lost can be counted, and deleted.
+    """
 
     def __init__(self, folder: Path, shard: Shard, schema: Schema) -> None:
         assert shard.link is not None
-        self.records, self._origin, mtime_ns, edges = from_json(shard.link)
+        self.records, self._origin, self._mtime_ns, self._edges = from_json(shard.link)
         if shard.is_dense:
             self.shard, self.schema, self.path, self._views = shard, schema, Path(self.records.path), {}
+            self.mapping = None
         else:  # some were purged: a file of the keys that are left
             super().__init__(folder, shard, schema)
-        self.mapping = map_records(self.records)
-        if os.stat(self.records.path).st_mtime_ns != mtime_ns and fingerprint(self.records, self.mapping) != edges:
-            raise Damaged(f"{self.records.path}: the linked file has changed since it was linked")
         self._num_gone = self.records.num_records - shard.num_rows
+
+    @cached_property
+    def _content(self) -> mmap.mmap:
+        """The user's file, mapped when something of it is first asked for. Raises Damaged if it is missing or has changed."""
+        content = map_records(self.records)
+        touched = os.stat(self.records.path).st_mtime_ns != self._mtime_ns
+        if touched and fingerprint(self.records, content) != self._edges:
+            raise Damaged(f"{self.records.path}: the linked file has changed since it was linked")
+        self.mapping = content
+        return content
+
+    def link_faults(self) -> list[str]:
+        """What is wrong with the linked file: nothing, or a line."""
+        try:
+            self._content  # noqa: B018 looking at it is the check
+        except Damaged as damage:
+            return [str(damage)]
+        return []
 
     @property
     def stored(self) -> Mapping[str, Column]:
@@ -247,7 +266,7 @@ class OpenRecords(OpenShard):
         stamp = self.records.timestamp
         if isinstance(stamp, int):
             return np.broadcast_to(np.int64(stamp), (self.shard.num_rows,))
-        return self._left(self.records.view(self.mapping, stamp)).astype(np.int64) * stamp.scale
+        return self._left(self.records.view(self._content, stamp)).astype(np.int64) * stamp.scale
 
     @property
     def labels(self) -> Array | None:
@@ -256,7 +275,7 @@ class OpenRecords(OpenShard):
             return None
         if field is None:
             return late.unknown(label, len(self))
-        values = self._left(self.records.view(self.mapping, field))
+        values = self._left(self.records.view(self._content, field))
         return values if values.dtype == label.storage_dtype else values.astype(label.storage_dtype)
 
     @property
@@ -267,9 +286,10 @@ class OpenRecords(OpenShard):
         return self._left(self._field(name))
 
     def _field(self, name: str) -> Array:
-        return self.records.view(self.mapping, self.records.columns[name])
+        return self.records.view(self._content, self.records.columns[name])
 
     def span(self, name: str, rows: Int64s) -> tuple[Int64s, Int64s]:
+        assert self._content is self.mapping
         records = rows if self._records_left is None else self._records_left[rows]
         starts = self.records.start + records * self.records.record_size
         return starts, starts + self.records.record_size
@@ -282,7 +302,7 @@ class OpenRecords(OpenShard):
             assert self.schema.label is not None
             out[...] = late.unknown(self.schema.label, 1)
             return
-        values = self.records.view(self.mapping, self.records.label)
+        values = self.records.view(self._content, self.records.label)
         out[...] = values[rows if self._records_left is None else self._records_left[rows]]
 
 

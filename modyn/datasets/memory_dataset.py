@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from modyn.datasets import columns as kinds
 from modyn.datasets import labels as coding
+from modyn.datasets import windows
 from modyn.datasets.columns import Column, Values
 from modyn.datasets.late import unknown
 from modyn.datasets.ranks import as_keys
@@ -199,6 +200,7 @@ class MemoryDataset:
 
     def keys(self, window: Window | None = None) -> Int64s:
         """Keys of the live samples of a key or time window (None = all), ascending."""
+        windows.check(window)
         live = self._content.deleted[: self.end_key] > self.version
         if window is not None:
             place = np.arange(self.end_key) if window.by == "key" else self._content.timestamps[: self.end_key]

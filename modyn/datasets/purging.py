@@ -96,8 +96,8 @@ def purge(state: State) -> Receipt:
         prepared: list[tuple[Shard, Replacement | None]] = []
         linked: set[str] = set()
         try:
-            for shard in touched:
-                prepared.append((shard, _rewrite(state, now, shard, linked)))  # noqa: PERF401 what is prepared must be closed
+            for opened in now.in_turn(touched):
+                prepared.append((opened.shard, _rewrite(state, now, opened, linked)))  # noqa: PERF401 what is prepared must be closed
             receipt = _commit(state, now, keys, prepared, linked)
         finally:
             for _, replacement in prepared:
@@ -108,15 +108,15 @@ def purge(state: State) -> Receipt:
         return receipt
 
 
-def _rewrite(state: State, now: Snapshot, shard: Shard, linked: set[str]) -> Replacement | None:
-    opened = now.open(shard)
+def _rewrite(state: State, now: Snapshot, opened: OpenShard, linked: set[str]) -> Replacement | None:
+    shard = opened.shard
     gone = opened.rows_of(now.deleted.within(shard.first_key, shard.end_key))
     keep = np.ones(shard.num_rows, np.bool_)
     keep[gone[gone >= 0]] = False
     linked.update(_linked_files(opened, ~keep))
-    rows = _only(stored_rows(opened), keep)
-    if not len(rows):
+    if not keep.any():
         return None
+    rows = _only(stored_rows(opened), keep)
     if opened.time_order is not None:
         rows = replace(rows, time_order=shards.order_by_time(rows.timestamps))
     return replacing.prepare(state, rows, like=shard)

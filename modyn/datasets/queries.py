@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from modyn.datasets import conditions
 from modyn.datasets.catalog import COMMITS
+from modyn.datasets.columns import Column
 from modyn.datasets.conditions import Condition
 from modyn.datasets.shards import OpenShard
 from modyn.datasets.snapshot import Rows, Snapshot, keys_of
@@ -44,14 +45,22 @@ def find_ids(snapshot: Snapshot, column: str, ids: Sequence[Any]) -> Int64s:
     spec = known[column]
     if not (spec.kind == "text" or (spec.kind == "array" and not spec.shape and np.dtype(spec.dtype).kind in "iu")):
         raise DataError(f"column '{column}' holds {spec}: ids are integers or text")
-    try:
-        wanted = [str(i) for i in ids] if spec.kind == "text" else np.array([int(i) for i in ids], np.int64)
-    except ValueError as error:
-        raise DataError(f"column '{column}' holds {spec}, but not every id is an integer: {error}") from None
+    if isinstance(ids, str | bytes):
+        raise DataError(f"ids are a list, also of one; got {ids!r:.60}")
+    wanted = [str(i) for i in ids] if spec.kind == "text" else _integers(ids, column, spec)
     found = [
         keys_of(opened, _chosen(rows, _is_one_of(opened, column, wanted))) for opened, rows in snapshot.stretches()
     ]
     return np.concatenate(found) if found else np.empty(0, np.int64)
+
+
+def _integers(ids: Sequence[Any], column: str, spec: Column) -> Int64s:
+    """Ids as integers; those that no sample can have, as they take more than 64 bits, are left out."""
+    try:
+        wanted = [int(str(i)) for i in ids]
+    except ValueError as error:
+        raise DataError(f"column '{column}' holds {spec}, but not every id is an integer: {error}") from None
+    return np.array([i for i in wanted if -(2**63) <= i < 2**63], np.int64)
 
 
 def _is_one_of(opened: OpenShard, column: str, wanted: Any) -> Array:
@@ -103,8 +112,8 @@ def time_histogram(snapshot: Snapshot, every_us: int, window: Window | None) -> 
 
     Starts are multiples of ``every_us`` since 1970. Raises DataError for more than a million stretches.
     """
-    if every_us <= 0:
-        raise DataError(f"a histogram's step must be above 0 microseconds; got {every_us}")
+    if not isinstance(every_us, int | np.integer) or every_us <= 0:
+        raise DataError(f"a histogram's step must be a whole number of microseconds above 0; got {every_us!r:.60}")
     parts = [opened.timestamps[rows] for opened, rows in snapshot.stretches(window)]
     if not parts:
         return np.empty(0, np.int64), np.empty(0, np.int64)

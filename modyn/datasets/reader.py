@@ -42,6 +42,8 @@ class Reader:
         self._columns = None if columns is None else tuple(columns)
         self._announcer: announcing.Announcer | None = None
         self._spans: tuple[Snapshot, Mapping[str, direct.Span]] | None = None
+        if isinstance(columns, str):
+            raise DataError(f"columns are a list of names, also of one; got '{columns}'")
         if columns is not None:
             known = self._schema(state.snapshot()).columns
             for name in columns:
@@ -124,8 +126,14 @@ class Reader:
         return self._current(lambda snapshot: _gather(column, snapshot.locate(asked), len(asked), fill))
 
     def ragged(self, column: str, keys: Int64s) -> Ragged:
-        """A column of bytes or text of any length, gathered into one buffer with offsets."""
+        """A column of bytes or text of any length, gathered into one buffer with offsets. Raises DataError for any other."""
         asked = as_keys(keys)
+        known = self._schema(self._state.snapshot()).columns
+        if column not in known or known[column].kind == "array":
+            is_ = f"holds {known[column]}" if column in known else "is not there"
+            raise DataError(
+                f"dataset '{self._state.name}': column '{column}' {is_}, and not text or bytes of any length"
+            )
         found = self._current(lambda snapshot: _gather_any_length(column, snapshot.locate(asked)))
         _, offsets, data = found.buffers()
         bounds = (

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import sqlalchemy as sa
 
-from modyn.datasets import catalog, deletions, late, links, timeindex
+from modyn.datasets import catalog, deletions, late, links, timeindex, windows
 from modyn.datasets.catalog import COMMITS, LABELS, Head, Shard
 from modyn.datasets.deletions import Deleted
 from modyn.datasets.late import NONE, Late
@@ -24,6 +24,8 @@ from modyn.types import Array, Int64s, Samples, Window
 Rows = slice | Int64s
 _MOST_OPEN = 512
 """Shards kept mapped at once: each costs a file descriptor, of which a process has 1,024 by default."""
+_AT_ONCE = 256
+"""Shards mapped ahead of their turn, with one question to the catalog for the contents of all."""
 
 
 class Files:
@@ -178,14 +180,21 @@ class Snapshot:
         return Samples(keys, np.concatenate([part.timestamps for part in parts]), labels)
 
     def stretches(self, window: Window | None = None) -> Iterator[tuple[OpenShard, Rows]]:
-        """The shards that hold live samples of a window, in key order, each with the rows of those samples."""
-        for shard in self.shards:
-            if shard.first_key >= self.end_key or not _may_hold(shard, window):
-                continue
-            opened = self.open(shard)
+        """The shards that hold live samples of a window, in key order, each with the rows of those samples.
+
+        Raises DataError for what is no window.
+        """
+        windows.check(window)
+        chosen = [s for s in self.shards if s.first_key < self.end_key and _may_hold(s, window)]
+        for opened in self.in_turn(chosen):
             rows = self._live(opened, self._rows(opened, window))
-            if not isinstance(rows, slice) or rows.start < rows.stop:
+            if (rows.start < rows.stop) if isinstance(rows, slice) else len(rows):
                 yield opened, rows
+
+    def in_turn(self, shards: Sequence[Shard]) -> Iterator[OpenShard]:
+        """Any number of shards, mapped one after the other. Raises Superseded if the file of one is gone."""
+        for start in range(0, len(shards), _AT_ONCE):
+            yield from self.open_all(shards[start : start + _AT_ONCE])
 
     def _rows(self, opened: OpenShard, window: Window | None) -> Rows:
         if window is None:
@@ -231,24 +240,25 @@ class Snapshot:
         if first < 0 or highest >= self.shards[last].end_key:
             raise self._not_found(keys)
         if first == last:
-            return Places([self._piece(first, keys)], None)
+            return Places([self._piece(self.open(self.shards[first]), keys)], None)
         order, bounds = group(keys, self.first_keys)
         grouped = keys if order is None else keys.take(order)
         cuts = bounds.tolist()
         held = [i for i, (low, high) in enumerate(pairwise(cuts)) if low < high]
+        opened = self.open_all([self.shards[i] for i in held])
         if self._is_gapless:  # every offset is a row
             offsets = grouped - np.repeat(self.first_keys, bounds[1:] - bounds[:-1])
-            return Places([(self.open(self.shards[i]), offsets[cuts[i] : cuts[i + 1]]) for i in held], order)
-        return Places([self._piece(i, grouped[cuts[i] : cuts[i + 1]]) for i in held], order)
+            return Places([(o, offsets[cuts[i] : cuts[i + 1]]) for o, i in zip(opened, held, strict=True)], order)
+        pieces = [self._piece(o, grouped[cuts[i] : cuts[i + 1]]) for o, i in zip(opened, held, strict=True)]
+        return Places(pieces, order)
 
     @cached_property
     def _is_gapless(self) -> bool:
         """Whether every key up to the last is in a shard."""
         return all(s.is_dense for s in self.shards) and all(s.end_key == t.first_key for s, t in pairwise(self.shards))
 
-    def _piece(self, index: int, keys: Int64s) -> tuple[OpenShard, Int64s]:
+    def _piece(self, opened: OpenShard, keys: Int64s) -> tuple[OpenShard, Int64s]:
         """Keys between a shard's first and the next one's as its rows. Raises NotFound for one that the shard does not hold."""
-        opened = self.open(self.shards[index])
         if int(keys.max()) >= opened.shard.end_key:
             raise self._not_found(keys)
         rows = opened.rows_of(keys)

@@ -2,7 +2,7 @@
 
 from modyn.datasets import links, shards
 from modyn.datasets.catalog import Schema, Shard
-from modyn.datasets.links import OpenFiles
+from modyn.datasets.links import OpenFiles, OpenRecords
 from modyn.datasets.snapshot import Snapshot
 from modyn.datasets.state import State
 from modyn.errors import Damaged
@@ -32,7 +32,7 @@ def _faults(snapshot: Snapshot, shard: Shard) -> list[str]:
         if shard.kind != "records" or not shard.is_dense:
             shards.check(folder, shard, content)
         opened = links.open_shard(folder, shard, schema, content)
-        return opened.link_faults() if isinstance(opened, OpenFiles) else []
+        return opened.link_faults() if isinstance(opened, OpenFiles | OpenRecords) else []
     except Damaged as damage:
         return [str(damage)]
     except FileNotFoundError:

@@ -230,10 +230,13 @@ class Writer:
                 f"dataset '{name}': " + (f"what is appended {wrong}" if missing else f"the dataset {wrong}")
             )
         if (given.label is None) != (self._schema.label is None) and not (self._schema.late and given.label is None):
-            has = "has no labels" if self._schema.label is None else "has labels"
-            raise DataError(
-                f"dataset '{name}' {has}, but what is appended {'has none' if given.label is None else 'has'}"
+            late = "dataset.label(keys, labels) or modyn data label gives labels to samples that are there"
+            wrong = (
+                f"has no labels, but what is appended has; append without them, then {late}"
+                if self._schema.label is None
+                else f"has labels, but what is appended has none. {late}; from the first of them on, samples may come without"
             )
+            raise DataError(f"dataset '{name}' {wrong}")
 
     def _take_keys(self, num: int) -> range:
         keys = range(self._next, self._next + num)

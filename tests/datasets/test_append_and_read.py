@@ -165,7 +165,7 @@ def test_a_missing_value_is_named(dataset):
 
 def test_labels_must_be_there_for_all_or_none(dataset):
     dataset.append(numbers(1), timestamps=[1], labels=[1])
-    with pytest.raises(DataError, match="has labels, but what is appended has none"):
+    with pytest.raises(DataError, match=r"has labels, but what is appended has none\. dataset\.label.* gives labels"):
         dataset.append(numbers(1), timestamps=[1])
     with pytest.raises(DataError, match="2 labels, but 1 timestamps"):
         dataset.append(numbers(1), timestamps=[1], labels=[1, 2])
@@ -344,3 +344,29 @@ def test_columns_of_every_kind_come_in_any_order_from_any_number_of_shards(works
         assert [bytes(view) for view in read["bytes"]] == whole["bytes"][keys].tolist()
         labels = reader.labels(keys)
         np.testing.assert_array_equal(labels, whole["label"][keys])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda d: d.find_ids("text", "a1"), "ids are a list, also of one; got 'a1'"),
+        (lambda d: d.find_ids("x", [1.5]), "column 'x' holds int64, but not every id is an integer"),
+        (lambda d: d.reader("text"), "columns are a list of names, also of one; got 'text'"),
+        (lambda d: d.reader().ragged("x", [0]), "column 'x' holds int64, and not text or bytes of any length"),
+        (lambda d: d.reader().ragged("y", [0]), "column 'y' is not there"),
+        (lambda d: d.set_retention("90d"), "a retention must be a whole number of microseconds above 0; got '90d'"),
+        (lambda d: d.time_histogram("1d"), "a histogram's step must be a whole number of microseconds above 0"),
+        (lambda d: Dataset.create(d.workspace, "e", retention_us=-1), "a retention must be a whole number"),
+        (lambda d: Dataset.create(d.workspace, "e", label_classes="cat"), "label classes are a list of texts"),
+    ],
+)
+def test_values_of_another_kind_are_refused_in_words(dataset, wrong, message):
+    dataset.append({"x": [1, 2], "text": ["a", "a1"]}, timestamps=[0, 1])
+    with pytest.raises(DataError, match=message):
+        wrong(dataset)
+
+
+def test_one_condition_needs_no_list_and_ids_that_nobody_can_have_are_of_none(dataset):
+    dataset.append({"x": [1, 2]}, timestamps=[0, 1])
+    assert dataset.find("x > 1").tolist() == [1]
+    assert dataset.find_ids("x", [2**70, "2"]).tolist() == [1]

@@ -158,6 +158,8 @@ def test_conditions_find_samples(dataset):
     [
         ("x", "is not a condition; write NAME OP VALUE"),
         ("xx == 3", "no column 'xx'. Did you mean 'x'"),
+        ("arr_late == 3", "a sample's label is named 'label' here and its time 'time'"),
+        (5, "'5' is not a condition"),
         ("x == many", "'many' is not a value of int64"),
         ("time < soon", "'soon' is not a time such as"),
     ],
@@ -313,6 +315,71 @@ def test_verify_takes_shards_that_compaction_replaces_meanwhile_for_no_fault(dat
         while not merging.done():
             assert dataset.verify() == []
         merging.result()
+
+
+def test_the_samples_of_a_linked_file_that_is_lost_are_known_and_can_be_deleted(dataset, workspace, tmp_path):
+    lost = tmp_path / "lost.bin"
+    with dataset.write() as writer:
+        writer.link_records(records(lost))
+        writer.link_records(records(tmp_path / "kept.bin", start=6))
+    lost.unlink()
+    dataset = Dataset.open(workspace, "d")
+    assert dataset.keys().tolist() == list(range(12))
+    assert dataset.keys(Window(4, 8)).tolist() == [4, 5, 6, 7]
+    assert dataset.find("key in 3, 9").tolist() == [3, 9]
+    assert dataset.samples(Window(6, 12)).labels.tolist() == list(range(6, 12))
+    for needs_it in (dataset.samples, dataset.label_counts, lambda: dataset.reader().labels(np.array([3]))):
+        with pytest.raises(Damaged, match=r"lost\.bin: the linked file is missing"):
+            needs_it()
+    assert dataset.delete(np.arange(6)) == 6
+    assert dataset.samples().labels.tolist() == list(range(6, 12))
+    assert dataset.purge().linked_files == (str(lost),)
+    assert dataset.verify() == []
+
+
+def test_records_of_one_moment_and_without_a_label_are_told_without_their_file(dataset, workspace, tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(bytes(40))
+    with dataset.write() as writer:
+        writer.link_records(
+            Records(
+                path=str(path), record_size=8, num_records=5, timestamp=7, columns={"payload": Field(0, "u1", (8,))}
+            )
+        )
+    path.unlink()
+    samples = Dataset.open(workspace, "d").samples(Window(0, 10, by="time"))
+    assert samples.timestamps.tolist() == [7] * 5
+    with pytest.raises(Damaged, match=r"a\.bin: the linked file is missing"):
+        Dataset.open(workspace, "d").reader().read(np.array([0]))
+
+
+def test_a_shard_of_which_everything_is_deleted_is_passed_over(dataset):
+    for moment in (5, 3 * DAY):
+        dataset.append({"x": [1, 2]}, timestamps=[moment, moment], labels=[0, 1])
+    dataset.delete([0, 1])
+    assert dataset.summary().first_time == 3 * DAY
+    assert dataset.time_histogram(DAY)[1].tolist() == [2]
+    assert dataset.label_counts() == {0: 1, 1: 1}
+
+
+def test_what_small_appends_left_in_the_catalog_is_asked_for_together(dataset, workspace):
+    dataset.compacts_in_background = False
+    for i in range(20):
+        dataset.append({"x": [i, i]}, timestamps=[i, i], labels=[0, 1])
+    asked = []
+    sa.event.listen(workspace.engine, "before_cursor_execute", lambda *event: asked.append(event[2]))
+    for use in (
+        lambda new: new.samples(),
+        lambda new: new.label_counts(),
+        lambda new: new.find("x > 3"),
+        lambda new: new.reader().read(np.arange(40)),
+        lambda new: new.reader().labels(np.arange(40)[::-1]),
+    ):
+        new = Dataset.open(workspace, "d")
+        assert new.num_samples == 40
+        asked.clear()
+        use(new)
+        assert len([query for query in asked if "dataset_contents" in query]) == 1
 
 
 def test_a_field_outside_the_record_is_refused(dataset, tmp_path):

@@ -1,6 +1,7 @@
 """The dataset in memory answers as the one on the disk does."""
 
 import tempfile
+from datetime import datetime
 
 import numpy as np
 import pytest
@@ -109,3 +110,29 @@ def test_both_refuse_what_does_not_fit(workspace, make):
     with pytest.raises(DataError, match="no column 'z'"):
         dataset.reader(columns=["z"])
     assert (dataset.version, dataset.num_samples) == (1, 3)
+
+
+@pytest.mark.parametrize("make", [lambda w: Dataset.create(w, "d"), lambda _: MemoryDataset("d")])
+@pytest.mark.parametrize(
+    ("window", "message"),
+    [
+        (5, "a window must be a modyn.types.Window, such as .*; got 5"),
+        ((0, 5), r"a window must be a modyn.types.Window, .*; got \(0, 5\)"),
+        (Window(0, 5, by="tme"), "a window is by 'key' or by 'time'; got by='tme'"),
+        (Window(0, 1.5), "a window by key is between integers; got 1.5"),
+        (Window(datetime(2020, 1, 1), datetime(2021, 1, 1), by="time"), "microseconds: modyn.types.to_microseconds"),
+    ],
+)
+def test_what_is_no_window_is_told_what_one_is(workspace, make, window, message):
+    dataset = make(workspace)
+    dataset.append({"x": np.arange(3)}, timestamps=np.arange(3), labels=[0, 1, 1])
+    questions = [dataset.samples, dataset.keys]
+    if isinstance(dataset, Dataset):
+        questions += [
+            dataset.label_counts,
+            lambda w: dataset.find(["x > 1"], w),
+            lambda w: dataset.time_histogram(1, w),
+        ]
+    for question in questions:
+        with pytest.raises(DataError, match=message):
+            question(window)
