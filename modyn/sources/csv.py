@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 from modyn.errors import DataError
 from modyn.sources import Bad, Cursor, File, FileSource, Layout, Rows
 from modyn.sources.convert import MISSING, cast_or_null, one_array
-from modyn.sources.lines import BLOCK, FIRST_BLOCK, Quoting, blocks, continues, split_rows
+from modyn.sources.lines import BLOCK, FIRST_BLOCK, Quoting, blocks, continues, end_of_line, split_rows
 from modyn.sources.rows import RAW_LIMIT, as_arrow
 from modyn.types import Int64s
 
@@ -72,7 +72,7 @@ class Csv(FileSource):
 
     @property
     def _quoting(self) -> Quoting:
-        return Quoting((self.quote or "").encode(), (self.escape or "").encode())
+        return Quoting((self.quote or "").encode(), (self.escape or "").encode(), returns=True)
 
     def continues(self, file: File, start: Cursor) -> bool:
         """Whether a file that has grown can be read on from ``start``."""
@@ -157,9 +157,9 @@ def _leading_lines(data: bytes, count: int, quoting: Quoting) -> list[bytes]:
     lines: list[bytes] = []
     start = 0
     while len(lines) < count and start < len(data):
-        end = data.find(b"\n", start) + 1 or len(data)
+        end = end_of_line(data, start, quoting)
         while quoting.quote and data.count(quoting.quote, start, end) % 2 and end < len(data):
-            end = data.find(b"\n", end) + 1 or len(data)
+            end = end_of_line(data, end, quoting)
         lines.append(data[start:end])
         start = end
     return lines

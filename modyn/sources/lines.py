@@ -19,10 +19,14 @@ LONGEST_ROW = 256 << 20
 
 @dataclass(frozen=True)
 class Quoting:
-    """How line ends inside a field are protected: by ``quote`` around it; ``escape`` takes a quote's meaning away."""
+    """How line ends inside a field are protected: by ``quote`` around it; ``escape`` takes a quote's meaning away.
+
+    With ``returns``, a carriage return alone ends a line too, as on old Macs and in files of some spreadsheets.
+    """
 
     quote: bytes = b""
     escape: bytes = b""
+    returns: bool = False
 
 
 NONE = Quoting()
@@ -80,6 +84,9 @@ def line_ends(data: bytes, quoting: Quoting) -> Int64s:
     """The positions after each line end of the data that is not inside quotes."""
     array = np.frombuffer(data, np.uint8)
     ends = np.flatnonzero(array == 10)
+    if quoting.returns and b"\r" in data:  # one at the very end may have its line feed yet to come
+        alone = np.flatnonzero((array[:-1] == 13) & (array[1:] != 10))
+        ends = np.sort(np.concatenate([ends, alone]))
     if not quoting.quote or quoting.quote not in data:
         return ends + 1
     quotes = np.flatnonzero(array == quoting.quote[0])
@@ -97,7 +104,8 @@ def end_of_rows(data: bytes, quoting: Quoting) -> int:
     4
     """
     if not quoting.quote or quoting.quote not in data:
-        return data.rfind(b"\n") + 1
+        end = data.rfind(b"\n") + 1
+        return max(end, data.rfind(b"\r", end, len(data) - 1) + 1) if quoting.returns else end
     ends = line_ends(data, quoting)
     return int(ends[-1]) if len(ends) else 0
 
@@ -118,4 +126,15 @@ def continues(file: File, offset: int) -> bool:
     with file.open() as stream:
         stream.seek(offset - 1)
         near = stream.read(2)
-    return near[:1] == b"\n" or near[1:] in (b"", b"\n", b"\r")
+    return near[:1] in (b"\n", b"\r") or near[1:] in (b"", b"\n", b"\r")
+
+
+def end_of_line(data: bytes, start: int, quoting: Quoting) -> int:
+    """Where the line that begins at ``start`` ends, whatever quotes say; at the end of the data if nothing ends it.
+
+    >>> end_of_line(b"a\\rb\\r\\nc", 0, Quoting(returns=True)), end_of_line(b"a\\rb\\r\\nc", 2, Quoting(returns=True))
+    (2, 5)
+    """
+    end = data.find(b"\n", start) + 1 or len(data)
+    alone = data.find(b"\r", start, end) + 1 if quoting.returns else 0
+    return alone if alone and data[alone : alone + 1] != b"\n" else end

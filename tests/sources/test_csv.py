@@ -34,6 +34,45 @@ def test_tabs_quotes_line_ends_in_quotes_and_a_byte_order_mark_are_understood(
     assert data.column("text") == ['two\nlines, "quoted"', "plain"]
 
 
+@pytest.mark.parametrize("size", [16, 64, 1 << 20])
+@pytest.mark.parametrize("end", ["\r", "\r\n", "\n"])
+def test_lines_may_end_as_on_any_machine(
+    fill: Callable[..., Any], folder: Path, monkeypatch: pytest.MonkeyPatch, end: str, size: int
+) -> None:
+    monkeypatch.setattr("modyn.sources.csv.FIRST_BLOCK", size)
+    monkeypatch.setattr("modyn.sources.lines.BLOCK", size)
+    rows = [f'{i},{i % 2},"t{end}{i}"' for i in range(50)]
+    rows[7] = "7,1"  # too few fields
+    text = end.join(["x,y,text", *rows, ""])
+    data = fill(Csv(path=write(folder / "a.csv", text), label="y"))
+    kept = [i for i in range(50) if i != 7]
+    assert data.column("x") == kept
+    assert data.column("text") == [f"t{end}{i}" for i in kept]
+    with data.dataset.workspace.transaction() as connection:
+        (bad,) = ledger.quarantined(connection, data.dataset.name)
+    assert bad.bad.row == 7
+    assert bad.bad.reason == "has 2 fields, not 3"
+    assert bad.bad.raw.rstrip() == b"7,1"
+
+
+def test_a_file_whose_lines_end_with_carriage_returns_may_grow(fill: Callable[..., Any], folder: Path) -> None:
+    path = write(folder / "a.csv", "x,y\r1,0\r2,1\r")
+    data = fill(Csv(path=path, label="y"))
+    write(folder / "a.csv", "x,y\r1,0\r2,1\r3,0\r4,1")
+    assert data.poll().samples == 2
+    assert data.column("x") == [1, 2, 3, 4]
+
+
+def test_a_stray_carriage_return_spoils_its_row_only_and_the_row_is_kept_as_it_is(
+    fill: Callable[..., Any], folder: Path
+) -> None:
+    data = fill(Csv(path=write(folder / "a.csv", "x,text\n1,a\n2,b\rc\n3,far\nfar,d\n"), types={"x": "int64"}))
+    assert data.column("x") == [1, 2, 3]
+    with data.dataset.workspace.transaction() as connection:
+        bad = ledger.quarantined(connection, data.dataset.name)
+    assert [q.bad.raw.rstrip() for q in bad] == [b"c", b"far,d"]
+
+
 def test_a_file_without_a_header_gets_names(fill: Callable[..., Any], folder: Path) -> None:
     path = write(folder / "a.csv", "1;2.5;u\n3;4.5;v\n")
     data = fill(Csv(path=path, header=False, delimiter=";", names=["a", "b", "c"], label="c"))
