@@ -7,6 +7,7 @@ computed at: a trigger that goes on from a state finds the same numbers as one t
 """
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -181,10 +182,18 @@ def _scaled(block: Array, kernel: Kernel) -> Tiles:
 
 def median_of(squared: SquaredDistances, *, rows: int = 200) -> float:
     """The median distance, as ``kernels.median_distance`` gives it."""
-    some, others = (thinned(len(block), rows // 2) for block in (squared.reference, squared.current))
+    n, m = len(squared.reference), len(squared.current)
     parts = [
-        squared.reference.take(some, axis=0).take(some, axis=1).ravel()[lower(len(some))],
-        squared.current.take(others, axis=0).take(others, axis=1).ravel()[lower(len(others))],
-        squared.between.take(others, axis=0).take(some, axis=1).ravel(),
+        squared.reference.take(_pairs(n, n, rows // 2, within=True)),
+        squared.current.take(_pairs(m, m, rows // 2, within=True)),
+        squared.between.take(_pairs(m, n, rows // 2, within=False)),
     ]
     return middle_distance(np.concatenate(parts))
+
+
+@lru_cache(maxsize=8)
+def _pairs(num_rows: int, num_columns: int, most: int, *, within: bool) -> Int64s:
+    """Where the pairs of evenly spaced rows and columns lie in a matrix, row by row; ``within``: each pair of two different ones once."""
+    rows, columns = thinned(num_rows, most), thinned(num_columns, most)
+    places: Int64s = (rows[:, None] * num_columns + columns).ravel()
+    return places[lower(len(rows))] if within else places

@@ -129,14 +129,14 @@ class Tiles(NamedTuple):
 def sums(reference: Array, current: Array, kernel: Kernel) -> Sums:
     """The kernel's sums over all pairs of ``reference[n, d]`` and ``current[m, d]``."""
     rows = [_extended(window, kernel.scale) for window in (reference, current)]
-    return totals(_products(*rows[0]), _products(rows[0][0], rows[1][1]), _products(*rows[1]), kernel)
+    with one_blas_thread():
+        return totals(_products(*rows[0]), _products(rows[0][0], rows[1][1]), _products(*rows[1]), kernel)
 
 
 def totals(reference: Tiles, between: Tiles, current: Tiles, kernel: Kernel) -> Sums:
     """The kernel's sums over all pairs of different rows, of tiles within the reference, between both, and within the current."""
-    with one_blas_thread():
-        within = [np.array(_total(tiles, kernel, symmetric=True)) for tiles in (reference, current)]
-        return Sums(within[0], np.array(_total(between, kernel, symmetric=False)), within[1])
+    within = [np.array(_total(tiles, kernel, symmetric=True)) for tiles in (reference, current)]
+    return Sums(within[0], np.array(_total(between, kernel, symmetric=False)), within[1])
 
 
 def permuted_sums(reference: Array, current: Array, kernel: Kernel, members: Array) -> Sums:
@@ -161,7 +161,8 @@ def divided(pooled: Tiles, kernel: Kernel, members: Array) -> Sums:
             margins += members[columns].T @ tile.sum(axis=0, dtype=np.float64)
         return inside, margins, twice * float(products[:, -1].sum())
 
-    found = _over_tiles(pooled, kernel, parts, symmetric=True)
+    with one_blas_thread():
+        found = _over_tiles(pooled, kernel, parts, symmetric=True)
     inside, margins, total = (sum(part[n] for part in found) for n in range(3))
     return Sums(np.asarray(inside), np.asarray(margins - inside), np.asarray(total - 2 * margins + inside))
 
@@ -199,7 +200,8 @@ R = TypeVar("R")
 def _over_tiles(tiles: Tiles, kernel: Kernel, function: Callable[[Place, Array], R], *, symmetric: bool) -> list[R]:
     """The function of each tile, in order; of a symmetric matrix the tiles on and above the diagonal, which is set to 0.
 
-    Threads take whole tiles and BLAS runs in one thread: on a busy machine it is up to 10 times as fast as BLAS threads that wait for each other.
+    Threads take whole tiles. BLAS, where tiles are products, should run in one thread: on a busy machine that is up to 10 times as fast as
+    BLAS threads that wait for each other.
     """
 
     def work(place: Place) -> R:
@@ -214,11 +216,10 @@ def _over_tiles(tiles: Tiles, kernel: Kernel, function: Callable[[Place, Array],
 
     places = _places(*tiles.shape, symmetric=symmetric)
     threads = min(len(os.sched_getaffinity(0)), len(places) // 4) if len(places) >= 8 else 1
-    with one_blas_thread():
-        if threads < 2:
-            return [work(place) for place in places]
-        with ThreadPoolExecutor(threads) as pool:
-            return list(pool.map(work, places))
+    if threads < 2:
+        return [work(place) for place in places]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(work, places))
 
 
 _spaces = threading.local()

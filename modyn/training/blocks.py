@@ -152,6 +152,8 @@ class Plan:
     num_ranks: int = 1
     augment: bool = False
     """Whether this is training, in which inputs are augmented."""
+    labelled: bool = True
+    """Whether labels are read."""
     selections: Sequence[Selection] = field(default=())
     """A selection for each epoch, if they differ."""
 

@@ -88,7 +88,7 @@ class Deployed:
     def _inputs(self, keys: Int64s) -> Array:
         parts = [
             torch.cat([tensor.reshape(len(batch), -1).float() for tensor in each(batch.inputs)], dim=1)
-            for batch in self._trainer.in_order(keys)
+            for batch in self._trainer.in_order(keys, labelled=False)
         ]
         return torch.cat(parts).numpy() if parts else np.empty((0, 0), np.float32)
 

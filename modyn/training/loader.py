@@ -131,7 +131,7 @@ class Loader:
             try:
                 for block in self._announced(blocks):
                     pending.append((block, readers.submit(self._fetch, block)))
-                    self._labels(block)  # by this thread, once a stretch, while others read
+                    self._labels(block, plan)  # by this thread, once a stretch, while others read
                     while pending and (pending[0][1].done() or len(pending) >= 3 * num_readers):
                         yield self._next_parsed(pending, plan)
                 while pending:
@@ -154,7 +154,7 @@ class Loader:
         return None
 
     def _parsed(self, block: Block, columns: Columns | None, plan: Plan) -> Parsed:
-        labels = self._labels(block)
+        labels = self._labels(block, plan)
         if not len(block.keys):
             return self._finished(block, rows(self._parse(block.selection.keys[:1], columns), 0, 0), labels)
         inputs = self._parse(block.keys, columns)
@@ -179,9 +179,11 @@ class Loader:
         )
         return _pinned(parsed) if self.pin else parsed
 
-    def _labels(self, block: Block) -> Array | None:
-        """The block's labels, out of those of its stretch."""
+    def _labels(self, block: Block, plan: Plan) -> Array | None:
+        """The block's labels, out of those of its stretch; None if there are none, or none are asked for."""
         stretch = block.stretch
+        if not plan.labelled:
+            return None
         if not stretch.has_labels:
             stretch.labels = self._labels_of(stretch)
             stretch.has_labels = True
@@ -203,7 +205,7 @@ class Loader:
             return
         pool = self._open_pool(first.keys, plan)
         for block, inputs in pool.run(_chained(first, blocks), round=plan.round, augment=plan.augment):
-            yield self._finished(block, inputs, self._labels(block))
+            yield self._finished(block, inputs, self._labels(block, plan))
 
     def _open_pool(self, keys: Int64s, plan: Plan) -> workers.Pool:
         """The pool of before if it can hold the plan's blocks, else a new one."""

@@ -172,6 +172,8 @@ FUNCTIONS: Mapping[str, Callable[[Outputs], Value]] = {
     "el2n": el2n,
 }
 """Every signal that takes a pass, by name."""
+OF_PREDICTION = frozenset({"entropy", "margin", "least-confidence", "embedding"})
+"""Signals that need no label."""
 OF_EMBEDDING = frozenset({"embedding"})
 """Signals for which the pass stops at the embedding."""
 WITH_EMBEDDING = frozenset({"embedding", "gradient"})

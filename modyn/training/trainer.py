@@ -39,7 +39,7 @@ from modyn.training.randomness import seeded
 from modyn.training.ranks import Ranks
 from modyn.training.recipe import Recipe
 from modyn.training.session import Saved, Session
-from modyn.training.signals import Name, Scorer, to_arrays
+from modyn.training.signals import OF_PREDICTION, Name, Scorer, to_arrays
 from modyn.training.source import digest_of
 from modyn.training.step import Step, autocast
 from modyn.training.tensors import apply, layout
@@ -305,12 +305,12 @@ class Trainer:
             return np.empty((0, 0), dtype=np.float32)
         if self._learns_by_itself:
             model = estimators.restore(self._built(0), weights)
-            with closing(self.in_order(keys)) as batches:  # type: ignore[type-var]
+            with closing(self.in_order(keys, labelled=False)) as batches:  # type: ignore[type-var]
                 return np.concatenate([estimators.predictions(model, estimators.features_of(b)) for b in batches])
         model = self._model_with(weights)
         parts = []
         limit = threads(self.options.threads)
-        with limit, torch.inference_mode(), closing(self.in_order(keys)) as batches:  # type: ignore[type-var]
+        with limit, torch.inference_mode(), closing(self.in_order(keys, labelled=False)) as batches:  # type: ignore[type-var]
             for batch in batches:
                 outputs = self._forward(model, batch, where="prediction")
                 parts.append(self.criterion.predictions(outputs).cpu())
@@ -334,7 +334,8 @@ class Trainer:
         scorer = self._scorer_of(model, names, precision or self.options.precision)
         parts = []
         if len(keys):
-            with closing(self.in_order(keys)) as batches:  # type: ignore[type-var]
+            labelled = not OF_PREDICTION.issuperset(map(str, names))
+            with closing(self.in_order(keys, labelled=labelled)) as batches:  # type: ignore[type-var]
                 for batch in batches:
                     moved = batch.to(self._move)
                     try:
@@ -359,15 +360,15 @@ class Trainer:
             self._predicts_with = weights
         return self._predictor.eval() if self._predictor.training else self._predictor
 
-    def in_order(self, keys: Int64s) -> Iterator[Batch]:
+    def in_order(self, keys: Int64s, *, labelled: bool = True) -> Iterator[Batch]:
         """Batches of the keys in their order, large ones, as nothing is kept for a backward pass; a few keys at once, in this thread."""
         if len(keys) <= FEW_ROWS:  # as triggers ask for: a thread would cost more than it hides
-            return self._at_once.batches(Selection(keys), Plan(batch_size=FEW_IN_BATCH))
+            return self._at_once.batches(Selection(keys), Plan(batch_size=FEW_IN_BATCH, labelled=labelled))
         size = max(
             self.options.batch_size,
             min(PREDICT_ROWS, PREDICT_BYTES.get(self.device.type, 16 * 2**20) // self.loader.row_bytes(keys)),
         )
-        return self.loader.batches(Selection(keys), Plan(batch_size=size))
+        return self.loader.batches(Selection(keys), Plan(batch_size=size, labelled=labelled))
 
     @cached_property
     def _at_once(self) -> Loader:
