@@ -2,7 +2,8 @@
 
 What differs from a replay, and only that, is here. The stream does not end: it looks at the dataset's sources and at the dataset again
 and again, and shows the trigger what has come, or that nothing has. Each round sees the dataset as it is then. A window is scored
-once it is over, on the checkpoint that was serving in it and on the one trained on it, so that scoring costs in terms of new data.
+once it is over (``passing.py``), on the checkpoint that was serving in it, the one trained on it and the first of all, so that scoring costs in
+terms of new data.
 """
 
 import threading
@@ -16,13 +17,15 @@ import numpy as np
 from modyn.datasets import Dataset
 from modyn.errors import DataError, NotFound
 from modyn.evaluation.evaluator import Evaluator
+from modyn.evaluation.options import Evaluation
+from modyn.passing import Passing
 from modyn.runlog import Event, RunLog
 from modyn.selectors import Selector
 from modyn.sources import Feed
 from modyn.stations import STREAM_BATCH, Stations
-from modyn.streaming import chosen
+from modyn.streaming import chosen, identity_of
 from modyn.training.trainer import Fitted
-from modyn.types import Array, Candidates, Checkpoint, Int64s, Samples, Selection, Window, unlabelled
+from modyn.types import Array, Candidates, Checkpoint, Int64s, Samples, Selection, Window
 from modyn.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -59,12 +62,18 @@ class Following(Stations):
         self._told: set[str] = set()
         self._scored: set[tuple[str | None, int]] = set()
         self._looked_at: tuple[int | None, ...] = ()
-        self._first_time = 0
+        self._passing: Passing | None = None
+        self._newest = -(2**62)
         super().__init__(pipeline, workspace, log)
 
     def _streamed(self) -> Samples:
         """A run that goes on may find that all its samples have expired, and waits for others."""
-        return self._all() if self.log.began else super()._streamed()
+        self._known = Growing(self._all() if self.log.began else super()._streamed())
+        return self._known.samples
+
+    def _make_evaluator(self, options: Evaluation) -> Evaluator:
+        """Windows are laid out when the run begins, as only then it is known from when on they are counted."""
+        return Evaluator(options, self.trainer.labelled(self.samples.with_known_labels()), windows=[])
 
     is_following = True
 
@@ -90,7 +99,9 @@ class Following(Stations):
         """What the trigger has not been shown, of the dataset as it was when this began."""
         fresh = self.samples[int(np.searchsorted(self.samples.keys, self.shown)) :]
         for start in range(0, len(fresh), STREAM_BATCH):
-            yield fresh[start : start + STREAM_BATCH]
+            batch = fresh[start : start + STREAM_BATCH]
+            yield batch
+            self._newest = max(self._newest, int(batch.timestamps.max()))
 
     def _look(self) -> None:
         """Take what is new in the sources, and in the dataset."""
@@ -108,11 +119,21 @@ class Following(Stations):
 
     def _renew(self) -> None:
         """See the dataset as it is now. Costs in terms of what was appended, but after a deletion or late labels."""
+        if identity_of(self.live) != self.identity:
+            raise NotFound(f"dataset '{self.live.name}' was removed, and another has that name now")
         if self.live.version == self.dataset.version:
             return
         old, self.dataset = self.dataset, self.live.at(self.live.version)
-        fresh = chosen(self.dataset.samples(Window(old.end_key, self.dataset.end_key)), self.pipeline.stream)
-        self.samples = _joined(self.samples, fresh) if self.dataset.only_grew_since(old.version) else self._all()
+        if self.dataset.only_grew_since(old.version):
+            fresh = chosen(self.dataset.samples(Window(old.end_key, self.dataset.end_key)), self.pipeline.stream)
+            self.samples = self._known.append(fresh)
+            if self._passing is not None:
+                self._passing.count(fresh, self.samples)
+        else:
+            self._known = Growing(self._all())
+            self.samples = self._known.samples
+            if self._passing is not None:
+                self._passing.count_anew(self.samples)
 
     def _all(self) -> Samples:
         return chosen(self.dataset.samples(), self.pipeline.stream)
@@ -124,12 +145,6 @@ class Following(Stations):
         self._renew()
         return super().open_round(end, selector)
 
-    def skips(self, selection: Selection) -> bool:
-        """Nothing to train on (nothing has come, or no label is known yet) is no reason to end: the next round takes up its window."""
-        if not len(selection):
-            self._warn_once(("the trigger fired and nothing was selected, so nothing was trained",))
-        return not len(selection)
-
     def select(self, selector: Selector, candidates: Candidates) -> Selection:
         """As in a replay, without the candidates that are deleted before they are looked at."""
         for last in range(MOST_TRIES):
@@ -139,9 +154,17 @@ class Following(Stations):
                 candidates = candidates[self._still_live(candidates.keys, "candidates", last)]
         raise AssertionError
 
-    def train(self, selector: Selector, candidates: Candidates, selection: Selection) -> tuple[Fitted, Selection]:
-        """As in a replay; what is deleted between selecting and reading is left out, and training begins anew."""
+    def train(
+        self, selector: Selector, candidates: Candidates, selection: Selection
+    ) -> tuple[Fitted, Selection] | None:
+        """As in a replay; what is deleted between selecting and reading is left out, and training begins anew.
+
+        Nothing to train on (nothing has come, no label is known yet, all is deleted) is no reason to end: the next round takes up the window.
+        """
         for last in range(MOST_TRIES):
+            if not len(selection):
+                self._warn_once(("the trigger fired and nothing was selected, so nothing was trained",))
+                return None
             try:
                 return super().train(selector, candidates, selection)
             except NotFound:
@@ -171,14 +194,16 @@ class Following(Stations):
     def begin(self, *, resumed: bool = False) -> None:
         """As in a replay. Windows are counted from the first sample that the run ever saw, whatever expires."""
         started = next(self.log.events("run-started"), None)
-        self._first_time = int(self.samples.timestamps.min()) if started is None else started["stream_time"][0]
+        first = int(self.samples.timestamps.min()) if started is None else started["stream_time"][0]
+        shown = self.samples.timestamps[: int(np.searchsorted(self.samples.keys, self.shown))]
+        self._newest = int(shown.max(initial=first))
         if self.evaluator is not None:
-            self.evaluator = Evaluator(self.evaluator.options, self.evaluator.samples, windows=self._windows())
+            self._passing = passing = Passing(
+                self.evaluator.options.windows, first, warn=lambda m: self._warn_once((m,))
+            )
+            passing.count_anew(self.samples) if resumed else passing.begin(self.samples)
+            self.evaluator = Evaluator(self.evaluator.options, self.evaluator.samples, windows=passing.windows)
         super().begin(resumed=resumed)
-
-    def _windows(self) -> list[Window]:
-        options, last = self.pipeline.evaluation, int(self.samples.timestamps.max(initial=self._first_time))
-        return [] if options is None else options.windows.lay_out(self._first_time, last)
 
     def _score_baselines(self) -> None:
         """With the windows, as they pass."""
@@ -197,24 +222,38 @@ class Following(Stations):
 
     def _score_what_is_over(self, moment: int | None = None) -> None:
         """Score the windows that ended by a moment (None = the newest sample shown) and whose labels are known, each on the checkpoints that belong to it."""
-        options, looked_at = self.pipeline.evaluation, (self.dataset.version, self.round, self.shown, moment)
-        if options is None or not self.checkpoints or looked_at == self._looked_at:
+        passing, looked_at = self._passing, (self.dataset.version, self.round, self.shown, moment)
+        if passing is None or not self.checkpoints or looked_at == self._looked_at:
             return
-        self._looked_at, windows = looked_at, self._windows()
-        if moment is None:
-            shown = self.samples.timestamps[: int(np.searchsorted(self.samples.keys, self.shown))]
-            moment = int(shown.max(initial=self._first_time))
-        over = self._missing(windows, [n for n, window in enumerate(windows) if window.end <= moment])
-        ready = _ready(self.samples, windows, sorted({n for numbers in over.values() for n in numbers}))
-        if not ready:
+        self._looked_at, serving = looked_at, self._serving(passing.starts)
+        due = self._not_scored(passing.due(self._newest if moment is None else moment, serving))
+        if not due:
             return
-        self.evaluator = Evaluator(options, self.trainer.labelled(self.samples.with_known_labels()), windows=windows)
-        self.log.append("windows", first=ready[0], windows=self.evaluator.describe()[ready[0] :])
-        for number, numbers in sorted(self._missing(windows, ready).items()):
+        numbers = sorted({n for windows in due.values() for n in windows})
+        self._evaluate_from(numbers[0])
+        for number, windows in sorted(due.items()):
             checkpoint = self.checkpoints[number]
-            self._score(checkpoint, self.models.weights(checkpoint.id), numbers)
-            self._scored |= {(checkpoint.id, n) for n in numbers}
-        self._score_guesses(ready)
+            scores = self._score(checkpoint, self.models.weights(checkpoint.id), windows)
+            self._scored |= {(checkpoint.id, n) for n in windows}
+            after = [n for n in windows if serving["active"][n] == number]
+            if after:  # on the newest window after its data
+                self.log.progress("scored", round=number, scores={m: v for n, m, v in scores if n == after[-1]})
+        self._score_guesses(numbers)
+
+    def _not_scored(self, due: dict[int, list[int]]) -> dict[int, list[int]]:
+        """Without what an earlier process scored."""
+        left = {
+            c: [n for n in windows if (self.checkpoints[c].id, n) not in self._scored] for c, windows in due.items()
+        }
+        return {checkpoint: windows for checkpoint, windows in left.items() if windows}
+
+    def _evaluate_from(self, number: int) -> None:
+        """Have an evaluator for the windows from a number on, with all labels that are known by now."""
+        assert self._passing is not None
+        assert self.evaluator is not None
+        known, windows = self.trainer.labelled(self.samples.with_known_labels()), self._passing.windows[number:]
+        self.evaluator = Evaluator(self.evaluator.options, known, windows=windows, first=number)
+        self.log.append("windows", first=number, windows=self.evaluator.describe())
 
     def _score(
         self, checkpoint: Checkpoint, weights: Any, windows: list[int] | None
@@ -228,22 +267,9 @@ class Following(Stations):
                     raise
                 self._renew()
                 known = self.evaluator.samples
-                left = known[np.isin(known.keys, self.samples.keys)]
-                self.evaluator = Evaluator(self.evaluator.options, left, windows=self.evaluator.windows)
+                left, old = known[np.isin(known.keys, self.samples.keys)], self.evaluator
+                self.evaluator = Evaluator(old.options, left, windows=old.windows, first=old.first)
         raise AssertionError
-
-    def _missing(self, windows: list[Window], over: list[int]) -> dict[int, list[int]]:
-        """The number of a checkpoint to those windows that are over and that it serves, or was trained on, and is not scored on."""
-        starts = np.array([window.start for window in windows], np.int64)
-        found: dict[int, list[int]] = {}
-        for serving in self._serving(starts).values():
-            for window in over:
-                number = int(serving[window])
-                if number >= 0 and (self.checkpoints[number].id, window) not in self._scored:
-                    found.setdefault(number, [])
-                    if window not in found[number]:
-                        found[number].append(window)
-        return found
 
     def _score_guesses(self, windows: list[int]) -> None:
         assert self.evaluator is not None
@@ -262,22 +288,33 @@ def _feed_of(dataset: Dataset) -> Feed | None:
         return None
 
 
-def _joined(old: Samples, fresh: Samples) -> Samples:
-    labels = None if old.labels is None or fresh.labels is None else np.concatenate([old.labels, fresh.labels])
-    return Samples(np.concatenate([old.keys, fresh.keys]), np.concatenate([old.timestamps, fresh.timestamps]), labels)
+class Growing:
+    """Samples to which others are appended, at a cost in terms of these: the arrays behind ``samples`` have room for more."""
+
+    def __init__(self, samples: Samples) -> None:
+        self.samples = samples
+        self._rooms = _arrays(samples)
+
+    def append(self, fresh: Samples) -> Samples:
+        """All samples; what was given before stays as it was."""
+        if len(fresh):
+            pairs = zip(
+                self._rooms, _arrays(self.samples), _arrays(fresh), strict=False
+            )  # without labels if either has none
+            self._rooms = [_extended(room, known, new) for room, known, new in pairs]
+            self.samples = Samples(*(room[: len(self.samples) + len(fresh)] for room in self._rooms))
+        return self.samples
 
 
-def _ready(samples: Samples, windows: list[Window], numbers: list[int]) -> list[int]:
-    """Those of the windows that hold samples, and none whose label is not known yet."""
-    if not numbers:
-        return []
-    edges = np.array([(windows[n].start, windows[n].end) for n in numbers], np.int64)
-    inside = samples[(samples.timestamps >= edges.min()) & (samples.timestamps < edges.max())]
-    unknown = inside[:0] if inside.labels is None else inside[unlabelled(inside.labels)]
-    ready = (_num_between(inside.timestamps, edges) > 0) & (_num_between(unknown.timestamps, edges) == 0)
-    return [number for number, is_ready in zip(numbers, ready, strict=True) if is_ready]
+def _arrays(samples: Samples) -> list[Array]:
+    return [samples.keys, samples.timestamps, *([] if samples.labels is None else [samples.labels])]
 
 
-def _num_between(times: Int64s, edges: Int64s) -> Int64s:
-    first, end = np.searchsorted(np.sort(times, kind="stable"), edges.T)
-    return np.asarray(end - first)
+def _extended(room: Array, known: Array, new: Array) -> Array:
+    """``new`` behind ``known`` in an array with room, which is another one if there is not enough of it."""
+    end, dtype = len(known) + len(new), np.result_type(known, new)
+    if len(room) < end or room.dtype != dtype:
+        room = np.empty((max(end, len(known) * 3 // 2), *new.shape[1:]), dtype)
+        room[: len(known)] = known
+    room[len(known) : end] = new
+    return room

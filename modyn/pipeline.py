@@ -22,7 +22,7 @@ from modyn.errors import ConfigError, ModynError, RunError
 from modyn.evaluation.options import Evaluation
 from modyn.models.spec import ModelSpec
 from modyn.policy import Options, json_schema, problems_of
-from modyn.provenance import check_unchanged
+from modyn.provenance import check_dataset, check_unchanged
 from modyn.run import Run
 from modyn.runlog import Observer, RunLog
 from modyn.selectors import Selector
@@ -125,8 +125,7 @@ class Pipeline(Options):
             log = RunLog.create(space.runs, name or self.name)
             log.observers += observers
             with log, _ending(log), closing(Stations(self._fresh(), space, log)) as stations:
-                stations.begin()
-                _loop(stations)
+                _carry_out(stations)
             return Run(log)
 
     def follow(
@@ -151,8 +150,7 @@ class Pipeline(Options):
                 _ending(log),
                 closing(Following(self._fresh(), space, log, follow=how or Follow())) as stations,
             ):
-                stations.begin()
-                _loop(stations)
+                _carry_out(stations)
             return Run(log)
 
     @classmethod
@@ -171,8 +169,7 @@ class Pipeline(Options):
         """
         with _opened(workspace) as space, cls._reopened(space, run_id, observers, how) as (log, stations):
             with _ending(log):
-                stations.begin(resumed=True)
-                _loop(stations)
+                _carry_out(stations, resumed=True)
             return Run(log)
 
     @classmethod
@@ -194,8 +191,10 @@ class Pipeline(Options):
         cls, space: Workspace, run_id: str, observers: Sequence[Observer], how: "Follow | None" = None
     ) -> "Iterator[tuple[RunLog, Stations]]":
         """The journal and the stations of a run that ended early, as its last finished round left them."""
+        from modyn.datasets import Dataset
         from modyn.following import KEPT, Follow, Following
         from modyn.stations import Stations
+        from modyn.streaming import identity_of
 
         log = RunLog.find(space.runs, run_id)
         if log.status in ("running", "finished"):
@@ -206,6 +205,7 @@ class Pipeline(Options):
         check_unchanged(log, started)
         document = config.Document(started["pipeline"], Path(started["base_dir"]) / "pipeline.yaml", started["source"])
         pipeline = cls.of(document)
+        check_dataset(log, started, identity_of(Dataset.open(space, pipeline.dataset)))
         with log:
             is_following = started.fields.get("following")
             log.open(keep_until="round-finished", and_between=KEPT if is_following else frozenset())
@@ -231,6 +231,12 @@ class Pipeline(Options):
         return json_schema(cls)
 
 
+def _carry_out(stations: "Stations", *, resumed: bool = False) -> None:
+    with stations.told_if_removed():
+        stations.begin(resumed=resumed)
+        _loop(stations)
+
+
 def _loop(stations: "Stations") -> None:
     """The whole system: follow the stream, train when the trigger says so, tell it what came of it."""
     trigger = stations.pipeline.trigger
@@ -239,9 +245,10 @@ def _loop(stations: "Stations") -> None:
             selector = stations.pipeline.selector.for_round(stations.round)
             window, candidates = stations.open_round(end, selector)
             selection = stations.select(selector, candidates)
-            if stations.skips(selection):
+            trained = stations.train(selector, candidates, selection)
+            if trained is None:
                 continue
-            fitted, selection = stations.train(selector, candidates, selection)
+            fitted, selection = trained
             checkpoint = stations.store(fitted, window, selection)
             scores = stations.evaluate(checkpoint)
             done = stations.close_round(window, candidates, selection, checkpoint, scores)

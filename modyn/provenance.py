@@ -80,6 +80,14 @@ def check_unchanged(log: RunLog, started: Event) -> None:
             )
 
 
+def check_dataset(log: RunLog, started: Event, identity: str | None) -> None:
+    """Raise RunError if the dataset that the run was made with was removed, and the one of that name now is another."""
+    if started.fields.get("dataset_identity", identity) != identity:
+        raise RunError(
+            f"run {log.run_id} cannot go on: its dataset '{started['dataset']}' was removed, and another has that name now. Start a new run"
+        )
+
+
 def _texts(document: Any) -> Iterator[str]:
     if isinstance(document, str):
         yield document

@@ -16,14 +16,15 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from modyn import rounds
 from modyn.errors import NotFound, did_you_mean
+from modyn.rounds import STATIONS as STATIONS
 from modyn.runlog import Event, RunLog
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-STATIONS = ("trigger", "select", "load", "train", "evaluate", "store")
 COMPOSITES = ("active", "trained", "never-retrained")
 """The models made of the run's checkpoints: its two composites, and its first checkpoint never retrained."""
 TABLES = (
@@ -120,18 +121,18 @@ class Run:
         costs = self.costs
         spent = costs.groupby(["round", "station"])["seconds"].sum().to_dict() if len(costs) else {}
         rows = []
-        for number, events in sorted(self._by_round().items()):
-            done = _fields(events, "round-finished")
+        for number, events in sorted(rounds.by_number(self._events).items()):
+            done = rounds.last_fields(events, "round-finished")
             scores = done.get("scores") or (self._later_scores(done) if self.started.get("following") else {})
             named = {f"score_{metric}": _number(scores.get(metric)) for metric in self.metrics}
-            rows.append(_round_row(number, events, spent) | named)
+            rows.append(rounds.row(number, events, spent) | named)
         table = pd.DataFrame(
-            rows, columns=[*_ROUND_COLUMNS, *(f"score_{metric}" for metric in self.metrics)], dtype=object
+            rows, columns=[*rounds.COLUMNS, *(f"score_{metric}" for metric in self.metrics)], dtype=object
         )
         for column in ("start_time", "end_time", "data_until", "started_at"):
             table[column] = _times(table[column])
         measured = [c for c in table.columns if c.startswith(("seconds", "score_")) or c in ("loss", "first_step_s")]
-        return table.astype(dict.fromkeys(_ROUND_COUNTS, "Int64") | dict.fromkeys(measured, "float64"))
+        return table.astype(dict.fromkeys(rounds.COUNTS, "Int64") | dict.fromkeys(measured, "float64"))
 
     @cached_property
     def windows(self) -> "pd.DataFrame":
@@ -186,13 +187,18 @@ class Run:
 
     @cached_property
     def epochs(self) -> "pd.DataFrame":
-        """A row an epoch: round, epoch, at, loss, num_samples, samples_per_s, and all else that the trainer gives."""
-        return self._flat("epoch", ["round", "epoch", "at", "loss", "num_samples", "samples_per_s"])
+        """A row an epoch: round, epoch, at, loss, num_samples, samples_per_s, and all else that the trainer gives.
+
+        Of a round that was trained anew, those of the last time.
+        """
+        return self._flat(
+            rounds.last_epochs(self._events), ["round", "epoch", "at", "loss", "num_samples", "samples_per_s"]
+        )
 
     @cached_property
     def triggers(self) -> "pd.DataFrame":
         """A row a check of the trigger: round, at, key, timestamp, and its numbers (nested ones as ``outer.inner``)."""
-        table = self._flat("trigger-checked", ["round", "at", "key", "timestamp"])
+        table = self._flat(self._of("trigger-checked"), ["round", "at", "key", "timestamp"])
         table["timestamp"] = _times(table["timestamp"])
         return table
 
@@ -330,14 +336,6 @@ class Run:
             rows[event.fields.get("first", 0) :] = event.fields.get("windows") or []
         return rows
 
-    def _by_round(self) -> Mapping[int, list[Event]]:
-        """The events of each round that was started."""
-        found: dict[int, list[Event]] = {e.round: [] for e in self._of("round-started") if e.round is not None}
-        for event in self._events:
-            if event.round in found:
-                found[event.round].append(event)
-        return found
-
     @cached_property
     def _round_of_checkpoint(self) -> Mapping[str, int]:
         """Checkpoint id to round, in order of rounds."""
@@ -384,67 +382,21 @@ class Run:
         active = [borders[n - 1][1] if n else None for n in before]
         return active, [borders[min(n, len(borders) - 1)][1] if borders else None for n in before]
 
-    def _flat(self, kind: str, columns: list[str]) -> "pd.DataFrame":
-        """The events of a kind with nested fields as ``outer.inner`` columns; the given columns are there in any case."""
+    def _flat(self, events: Iterable[Event], columns: list[str]) -> "pd.DataFrame":
+        """The events with nested fields as ``outer.inner`` columns; the given columns are there in any case."""
         import pandas as pd
 
-        rows = [{"round": e.round, "at": e.at, **_flatten(e.fields)} for e in self._of(kind)]
+        rows = [{"round": e.round, "at": e.at, **_flatten(e.fields)} for e in events]
         table = pd.DataFrame(rows)
         table = table.reindex(columns=[*columns, *(c for c in table.columns if c not in columns)])
         table["at"] = _times(table["at"])
         return table.astype({"round": "Int64"})
 
 
-_ROUND_COUNTS = (
-    "round", "start_key", "end_key", "num_samples", "num_candidates", "num_selected", "num_trained", "num_steps", "epochs",
-    "peak_memory_bytes", "size_bytes",
-)  # fmt: skip
 _SELECTION_COLUMNS = (
     "round", "selector", "num_candidates", "num_selected", "oldest", "newest", "labels", "candidate_labels", "arrived",
     "candidates_arrived", "new_share", "overlap", "never_used", "weights", "batch_share",
 )  # fmt: skip
-_ROUND_COLUMNS = (
-    "round", "finished", "started_at", "trigger", "start_key", "end_key", "start_time", "end_time", "data_until",
-    "num_samples", "num_candidates", "num_selected", "num_trained", "num_steps", "epochs", "loss", "checkpoint", "parent",
-    "device", "peak_memory_bytes", "size_bytes", "first_step_s", *(f"seconds_{station}" for station in STATIONS), "seconds",
-)  # fmt: skip
-
-
-def _round_row(number: int, events: Sequence[Event], spent: Mapping[Any, float]) -> dict[str, Any]:
-    """One row of the table of rounds, less the scores."""
-    begun, selected, trained = (_fields(events, kind) for kind in ("round-started", "selected", "trained"))
-    stored, finished = _fields(events, "stored"), _fields(events, "round-finished")
-    seconds = {f"seconds_{station}": float(spent.get((number, station), 0.0)) for station in STATIONS}
-    others = sum(value for (owner, station), value in spent.items() if owner == number and station not in STATIONS)
-    row = {
-        name: begun.get(name) for name in ("trigger", "start_key", "end_key", "start_time", "end_time", "num_samples")
-    }
-    row.update({name: selected.get(name) for name in ("num_candidates", "num_selected")})
-    row.update(
-        {
-            name: trained.get(name)
-            for name in ("num_steps", "loss", "parent", "device", "peak_memory_bytes", "first_step_s")
-        }
-    )
-    return (
-        row
-        | seconds
-        | {
-            "round": number,
-            "finished": bool(finished),
-            "started_at": next(e.at for e in events if e.kind == "round-started"),
-            "data_until": finished.get("data_until"),
-            "num_trained": trained.get("num_samples"),
-            "epochs": sum(e.kind == "epoch" for e in events),
-            "checkpoint": stored.get("checkpoint") or finished.get("checkpoint"),
-            "size_bytes": stored.get("size_bytes"),
-            "seconds": sum(seconds.values()) + others,
-        }
-    )
-
-
-def _fields(events: Sequence[Event], kind: str) -> Mapping[str, Any]:
-    return next((event.fields for event in reversed(events) if event.kind == kind), {})
 
 
 def _score(scores: Mapping[Any, Score], model: str, checkpoint: str | None, window: int, metric: str) -> Score:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 KINDS: Mapping[str, str] = {
     "run-started": "run, pipeline (resolved document), source (text of the file), versions {package: version}, git (commit | null), "
-    "seed, user_files [{path, kept_as, sha256}], dataset, dataset_version, num_samples, stream [first key, end key), stream_time [start, end) | null, trigger (name), "
+    "seed, user_files [{path, kept_as, sha256}], dataset, dataset_version, dataset_identity (of no other dataset of that name), num_samples, stream [first key, end key), stream_time [start, end) | null, trigger (name), "
     "selector (name), metrics [{name, higher_is_better, description}], resumed (bool), following (bool: in production, so that the stream goes on for ever)",
     "windows": "windows [{start, end, num_samples}] (microseconds, half-open), first (the number of the first of them, which with all later ones takes "
     "the place of what was known; absent = 0)",

@@ -14,9 +14,10 @@ import numpy as np
 from modyn import provenance
 from modyn.config import dump
 from modyn.datasets import Dataset
-from modyn.errors import DataError
+from modyn.errors import DataError, ModynError, NotFound, RunError
 from modyn.evaluation import composite
 from modyn.evaluation.evaluator import Evaluator
+from modyn.evaluation.options import Evaluation
 from modyn.models.store import ModelStore
 from modyn.policy import name_of
 from modyn.runlog import Event, RunLog
@@ -24,7 +25,7 @@ from modyn.selecting import Selecting
 from modyn.selectors import Selector, stored
 from modyn.selectors.describe import describe
 from modyn.selectors.usage import Usage
-from modyn.streaming import streamed
+from modyn.streaming import identity_of, streamed
 from modyn.training.choice import Choice
 from modyn.training.deployed import Deployed
 from modyn.training.trainer import Fitted, Trainer
@@ -56,6 +57,7 @@ class Stations:
     ) -> None:
         self.pipeline, self.log, self.clock = pipeline, log, clock
         self.live = Dataset.open(workspace, pipeline.dataset)
+        self.identity = identity_of(self.live)
         self.dataset = self.live.at(self.live.version if version is None else version)
         self.samples = self._streamed()
         self.reader = (self.live if self.is_following else self.dataset).reader()
@@ -76,11 +78,7 @@ class Stations:
             now=self.now,
         )
         pipeline.trigger.bind(self.features)
-        self.evaluator = (
-            Evaluator(pipeline.evaluation, self.trainer.labelled(self.samples.with_known_labels()))
-            if pipeline.evaluation
-            else None
-        )
+        self.evaluator = self._make_evaluator(pipeline.evaluation) if pipeline.evaluation else None
         self.selecting = Selecting(
             pipeline.selector,
             self.trainer,
@@ -102,12 +100,34 @@ class Stations:
     def _streamed(self) -> Samples:
         return streamed(self.dataset, self.pipeline)
 
+    def _make_evaluator(self, options: Evaluation) -> Evaluator:
+        return Evaluator(options, self.trainer.labelled(self.samples.with_known_labels()))
+
     is_following = False
     """Whether the stream goes on for ever; see ``following.py``."""
 
     def now(self) -> int | None:
         """The wall clock in microseconds; None in a replay, where time is that of the samples."""
         return None
+
+    @contextmanager
+    def told_if_removed(self) -> Iterator[None]:
+        """Raise RunError in place of whatever comes of it that the dataset is removed while the run goes on."""
+        try:
+            yield
+        except (ModynError, OSError) as error:
+            if not self._is_removed():
+                raise
+            raise RunError(
+                f"dataset '{self.live.name}' was removed while run {self.log.run_id} was using it: the run ends here, and "
+                "cannot be resumed. What it had finished is kept"
+            ) from error
+
+    def _is_removed(self) -> bool:
+        try:
+            return identity_of(Dataset.open(self.live.workspace, self.live.name)) != self.identity
+        except NotFound:
+            return True
 
     def close(self) -> None:
         """End the worker processes that training started."""
@@ -132,6 +152,7 @@ class Stations:
             seed=pipeline.seed,
             dataset=pipeline.dataset,
             dataset_version=self.dataset.version,
+            dataset_identity=self.identity,
             num_samples=len(self.samples),
             stream=[int(keys[0]), int(keys[-1]) + 1] if len(keys) else [self.cursor, self.cursor],
             stream_time=[int(times.min()), int(times.max()) + 1] if len(keys) else None,
@@ -259,14 +280,13 @@ class Stations:
         self.log.append("selected", round=candidates.round, selector=name, batch_share=share, **described)
         self.log.write_file(f"selections/{candidates.round}.arrow", stored.to_bytes(selection))
 
-    def skips(self, selection: Selection) -> bool:
-        """Whether a round ends before it trains. Never in a replay: a pipeline that selects nothing is a mistake."""
-        return False
-
-    def train(self, selector: Selector, candidates: Candidates, selection: Selection) -> tuple[Fitted, Selection]:
+    def train(
+        self, selector: Selector, candidates: Candidates, selection: Selection
+    ) -> tuple[Fitted, Selection] | None:
         """Fit the model to the selection, from scratch or from the checkpoint before. Raises TrainingError.
 
-        Returns what it was trained on, too: where that was chosen while training, it is not what was selected before.
+        Returns what it was trained on, too: where that was chosen while training, it is not what was selected before. None if there is nothing to
+        train on, in production only: a pipeline that selects nothing in a replay is a mistake.
         """
         number, (parent, start) = self.round, self._start()
         if not len(selection):

@@ -32,6 +32,12 @@ def _words(start: datetime | None, end: datetime | None) -> str:
     return f"between {start} and {end}"
 
 
+def identity_of(dataset: Dataset) -> str | None:
+    """What tells a dataset from one that had its name before. Raises NotFound if it was removed."""
+    caches = dataset.reader().caches
+    return None if caches is None else caches.name
+
+
 def chosen(samples: Samples, stream: "Stream") -> Samples:
     """Those of the samples that belong to the stream."""
     if stream.start is None and stream.end is None:

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 import modyn
+from modyn import passing
 from modyn.datasets import Dataset
-from modyn.errors import DataError
+from modyn.errors import DataError, NotFound, RunError
+from modyn.evaluation import windows
 from modyn.following import Follow
 from modyn.runlog import Event, RunLog
 from modyn.selectors import stored
@@ -98,7 +100,7 @@ def test_a_run_that_was_stopped_follows_on(pipeline_file: Write, stream: Workspa
     assert weights_of(stream, first.id) == weights_of(stream, pipeline.run().id)
 
 
-def test_each_window_is_scored_once_it_is_over_by_the_two_checkpoints_that_belong_to_it(
+def test_each_window_is_scored_once_it_is_over_by_the_checkpoints_that_belong_to_it_and_the_first(
     pipeline_file: Write, stream: Workspace, growing: Dataset
 ) -> None:
     run = following(modyn.Pipeline.load(pipeline_file()), the_rest(growing))
@@ -106,7 +108,12 @@ def test_each_window_is_scored_once_it_is_over_by_the_two_checkpoints_that_belon
     scored = found[found["checkpoint"].notna()]
     assert not scored.duplicated(["checkpoint", "window"]).any()
     assert set(scored["window"]) == {0, 1, 2, 3, 4}  # the sixth of 5 days ends after the last sample
-    assert scored.groupby("window").size().max() == 2
+    assert scored.groupby("window").size().max() == 3
+    never = run.composite[(run.composite["model"] == "never-retrained") & (run.composite["metric"] == "accuracy")]
+    active = run.composite[(run.composite["model"] == "active") & (run.composite["metric"] == "accuracy")]
+    over = active["value"].notna().to_numpy()
+    assert never["value"].notna().tolist() == over.tolist()
+    assert set(never.loc[over, "checkpoint"]) == {f"{run.id}/0"}
     assert set(found["baseline"].dropna()) == {"majority-class", "no-change"}
     assert run.scores.shape[0] > 0
     told = run.rounds.set_index("checkpoint")["score_accuracy"]
@@ -445,3 +452,91 @@ def test_scores_since_the_last_round_outlive_a_resume_after_which_the_samples_ar
         assert again.evaluations.equals(before)
     seqs = [event.seq for event in log_of(again, workspace).events()]
     assert seqs == list(range(len(seqs)))
+
+
+def scores_told(events: list[Event]) -> list[tuple[int | None, float]]:
+    return [(event.round, event["scores"]["accuracy"]) for event in events if event.kind == "scored"]
+
+
+def test_progress_is_told_the_newest_score_of_the_serving_checkpoint(
+    pipeline_file: Write, stream: Workspace, growing: Dataset
+) -> None:
+    told: list[Event] = []
+    how, steps = Follow(poll_s=0.001), the_rest(growing, step=60)
+
+    def observe(event: Event) -> None:
+        told.append(event)
+        if event.kind == "waiting" and next(steps, how) is how:
+            how.stop.set()
+
+    run = modyn.Pipeline.load(pipeline_file()).follow(observers=[observe], how=how)
+    rows = run.composite[(run.composite["model"] == "active") & (run.composite["metric"] == "accuracy")]
+    active = {(r["round"], r["value"]) for r in rows.dropna(subset=["value"]).to_dict("records")}
+    found = scores_told(told)
+    assert found
+    assert set(found) <= active
+
+
+def test_a_round_whose_samples_are_all_deleted_before_they_are_read_is_skipped(
+    pipeline_file: Write, stream: Workspace, growing: Dataset
+) -> None:
+    how, steps = Follow(poll_s=0.001), the_rest(growing)
+
+    def observe(event: Event) -> None:
+        if event.kind == "selected" and event.round == 0 and growing.num_samples == 300:
+            growing.delete(np.arange(200))
+        if event.kind == "waiting" and next(steps, how) is how:
+            how.stop.set()
+
+    run = modyn.Pipeline.load(pipeline_file()).follow(observers=[observe], how=how)
+    assert run.status == "stopped"
+    assert run.rounds["start_key"].tolist()[0] == 200 or run.rounds["end_key"].tolist()[0] > 200
+    assert run.rounds["finished"].all()
+    warned = run.warnings["message"].tolist()
+    assert warned == [
+        "200 selected samples were deleted before they were read; going on without them",
+        "the trigger fired and nothing was selected, so nothing was trained",
+    ]
+
+
+@pytest.mark.parametrize("kind", ["waiting", "selected", "epoch", "stored", "evaluate"])
+def test_a_dataset_that_is_removed_ends_the_run_with_a_line(
+    pipeline_file: Write, workspace: Workspace, growing: Dataset, kind: str
+) -> None:
+    def observe(event: Event) -> None:
+        if event.kind == kind and "drifting" in Dataset.names(workspace):
+            Dataset.remove(workspace, "drifting")
+
+    with pytest.raises(
+        RunError, match=r"^dataset 'drifting' was removed while run drifting-1 was using it: .*cannot be resumed"
+    ):
+        modyn.Pipeline.load(pipeline_file()).follow(observers=[observe], how=Follow(poll_s=0.001))
+    assert RunLog.find(workspace.runs, "drifting").status == "failed"
+    with pytest.raises(NotFound, match="there is no dataset 'drifting'"):
+        modyn.Pipeline.resume("drifting-1")
+    append(Dataset.create(workspace, "drifting"), slice(0, 300))
+    with pytest.raises(RunError, match="another has that name now"):
+        modyn.Pipeline.resume("drifting-1")
+
+
+def test_more_windows_than_can_be_looked_at_do_not_end_a_run(
+    pipeline_file: Write, workspace: Workspace, growing: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(windows, "MOST", 8)
+    file = pipeline_file(("every: 5d", "every: 2d"))
+    pipeline, steps = modyn.Pipeline.load(file), the_rest(growing)
+    first = following(pipeline, iter([next(steps)]))
+    second = following(first.id, steps)
+    assert len(second.windows) == 15
+    assert scored_windows(second) == list(range(14))
+    monkeypatch.setattr(passing, "MOST_WINDOWS", 15)
+    append_at(growing, to_microseconds(datetime(2200, 1, 1)))
+    third = following(first.id, iter([None]))
+    assert third.status == "stopped"
+    assert len(third.windows) <= 21
+    assert sum("later ones are not scored" in message for message in third.warnings["message"]) == 1
+
+
+def append_at(dataset: Dataset, moment: int) -> None:
+    columns, _, labels = drifting(1)
+    dataset.append(columns, timestamps=np.array([moment]), labels=labels)

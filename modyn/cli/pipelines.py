@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from modyn.cli.console import make_console
 from modyn.cli.settings import Settings, duration_of
-from modyn.errors import ConfigError
+from modyn.errors import ConfigError, RunError
 from modyn.workspace import Workspace
 
 
@@ -44,11 +45,8 @@ def run(
         with progress:
             for number, pipeline in enumerate(pipelines):
                 done.append(pipeline.run(workspace, name=name, observers=[progress.observe(number)]))
-    except BaseException:
-        if progress.unfinished is not None:
-            console.print(
-                f"what it had finished is kept; go on with: modyn resume {progress.unfinished}", highlight=False
-            )
+    except BaseException as error:
+        _tell_how_to_go_on(console, progress.unfinished, error)
         raise
     finally:
         if len(done) == 1:
@@ -79,12 +77,14 @@ def follow(
     try:
         with progress:
             pipeline.follow(name=name, observers=[progress.observe(0)], how=how)
-    except BaseException:
-        if progress.unfinished is not None:
-            console.print(
-                f"what it had finished is kept; go on with: modyn resume {progress.unfinished}", highlight=False
-            )
+    except BaseException as error:
+        _tell_how_to_go_on(console, progress.unfinished, error)
         raise
+
+
+def _tell_how_to_go_on(console: Console, unfinished: str | None, error: BaseException) -> None:
+    if unfinished is not None and not isinstance(error, RunError):  # which says that it cannot
+        console.print(f"what it had finished is kept; go on with: modyn resume {unfinished}", highlight=False)
 
 
 def check(

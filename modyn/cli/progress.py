@@ -1,6 +1,7 @@
 """What is happening now, in a live table: a row a pipeline. Where there is no terminal, a line a round."""
 
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
@@ -52,18 +53,20 @@ class _Row:
             self.share = (event["end_key"] - self._span[0]) / max(1, self._span[1] - self._span[0])
         elif event.kind == "round-finished":
             self.rounds += 1
-            if self._metric is not None:
-                value = event["scores"].get(self._metric["name"])
-                self.score = self.score if value is None else f"{self._metric['name']} {value:.3f}"
-        elif event.kind == "evaluated" and self.follows and event["checkpoint"] is not None:
-            values = [s["value"] for s in event["scores"] if self._metric and s["metric"] == self._metric["name"]]
-            if self._metric is not None and values and values[-1] is not None:
-                self.score = f"{self._metric['name']} {values[-1]:.3f}"
+            self._take_score(event["scores"])
+        elif event.kind == "scored":
+            self._take_score(event["scores"])
         elif event.kind in _DOING:
             self.doing = _DOING[event.kind]
             if event.kind == "training":
                 self.samples_per_s = event.fields.get("samples_per_s")
                 self.doing = f"training, epoch {event.fields.get('epoch', 0) + 1}"
+
+    def _take_score(self, scores: Mapping[str, float | None]) -> None:
+        """Take in what a checkpoint scored on a window after its data."""
+        value = None if self._metric is None else scores.get(self._metric["name"])
+        if self._metric is not None and value is not None:
+            self.score = f"{self._metric['name']} {value:.3f}"
 
     def cells(self) -> list[str]:
         """The row's cells."""

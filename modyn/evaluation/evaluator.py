@@ -34,8 +34,10 @@ class Score:
 class Evaluator:
     """Scores whatever predicts, on the windows of one evaluation over one dataset."""
 
-    def __init__(self, options: Evaluation, samples: Samples, *, windows: Sequence[Window] | None = None) -> None:
-        """``windows`` (None = as the options lay them out over the samples) are numbered from 0."""
+    def __init__(
+        self, options: Evaluation, samples: Samples, *, windows: Sequence[Window] | None = None, first: int = 0
+    ) -> None:
+        """``windows`` (None = as the options lay them out over the samples) are numbered from ``first`` on."""
         if samples.labels is None:
             raise EvaluationError("the dataset has no labels, so nothing can be scored; add it with a label")
         self.options = options
@@ -44,9 +46,14 @@ class Evaluator:
         times = self.samples.timestamps
         if windows is None:
             windows = options.windows.lay_out(int(times[0]), int(times[-1])) if len(times) else []
-        self.windows = list(windows)
+        self.windows, self.first = list(windows), first
         edges = np.array([(w.start, w.end) for w in self.windows], dtype=np.int64).reshape(-1, 2)
         self._rows = np.searchsorted(times, edges)
+
+    @property
+    def numbers(self) -> range:
+        """The windows' numbers."""
+        return range(self.first, self.first + len(self.windows))
 
     def describe(self) -> list[dict[str, int]]:
         """The windows, for the run log."""
@@ -104,16 +111,16 @@ class Evaluator:
 
         Raises EvaluationError if the outputs do not fit the labels.
         """
-        chosen = range(len(self.windows)) if windows is None else windows
+        chosen = self.numbers if windows is None else windows
         needed = np.zeros(len(self.samples) + 1, dtype=np.int64)
         for window in chosen:
-            start, end = self._rows[window]
+            start, end = self._rows[window - self.first]
             needed[start] += 1
             needed[end] -= 1
         rows = np.flatnonzero(np.cumsum(needed[:-1]) > 0)
         outputs = predict(self.samples.keys[rows]) if len(rows) else np.zeros((0, 1))
         place = np.searchsorted(rows, self._rows)
-        parts = {w: outputs[place[w, 0] : place[w, 1]] for w in chosen}
+        parts = {w: outputs[place[w - self.first, 0] : place[w - self.first, 1]] for w in chosen}
         return [score for window in chosen for score in self._window_scores(window, parts[window])], len(rows)
 
     def baselines(
@@ -129,8 +136,8 @@ class Evaluator:
             guesses["majority-class"] = lambda w: baselines.majority_class(self.samples, w, num_classes)
         for name, guess in sorted(guesses.items()):
             scores: list[Score] = []
-            for number in range(len(self.windows)) if windows is None else windows:
-                outputs = guess(self.windows[number])
+            for number in self.numbers if windows is None else windows:
+                outputs = guess(self.windows[number - self.first])
                 if outputs is None:
                     scores += [Score(number, m, None, "no sample comes before this window") for m in self.metrics]
                 else:
@@ -138,7 +145,7 @@ class Evaluator:
             yield name, scores
 
     def _window_scores(self, window: int, outputs: Array, *, hard: bool = False) -> list[Score]:
-        start, end = self._rows[window]
+        start, end = self._rows[window - self.first]
         assert self.samples.labels is not None
         labels = self.samples.labels[start:end]
         return [self._one(window, name, metric, labels, outputs, hard=hard) for name, metric in self.metrics.items()]
@@ -156,7 +163,7 @@ class Evaluator:
         except Undefined as reason:
             return Score(window, name, None, str(reason))
         except EvaluationError as error:
-            raise EvaluationError(f"window {self.windows[window]}: {error}") from error
+            raise EvaluationError(f"window {self.windows[window - self.first]}: {error}") from error
         return Score(window, name, value) if np.isfinite(value) else Score(window, name, None, f"came out as {value}")
 
     @staticmethod

@@ -15,11 +15,11 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 LAYER = {
     **dict.fromkeys(["errors", "policy", "problems", "types", "usercode", "version"], 0),
-    **dict.fromkeys(["config", "runlog", "run", "workspace", "drift", "provenance"], 1),
+    **dict.fromkeys(["config", "runlog", "rounds", "run", "workspace", "drift", "provenance"], 1),
     **dict.fromkeys(["sources", "datasets", "triggers", "selectors", "training", "models", "evaluation"], 2),
     "executors": 3,
     **dict.fromkeys(
-        ["pipeline", "stations", "streaming", "following", "selecting", "checks", "starter", "reports", "simulation"], 4
+        ["pipeline", "stations", "streaming", "following", "passing", "selecting", "checks", "starter", "reports", "simulation"], 4
     ),
     **dict.fromkeys(["cli", "server"], 5),
     "__main__": 6,
@@ -32,11 +32,12 @@ SIDEWAYS = {
     "usercode": {"errors", "problems"},
     "config": {"workspace"},
     "runlog": {"workspace"},
-    "run": {"runlog", "reports"},  # Run.report() imports reports when it is called, not before
+    "rounds": {"runlog"},
+    "run": {"rounds", "runlog", "reports"},  # Run.report() imports reports when it is called, not before
     "drift": {"config"},
     "provenance": {"runlog"},
-    "pipeline": {"stations", "following", "checks"},
-    "following": {"pipeline", "stations", "streaming"},
+    "pipeline": {"stations", "streaming", "following", "checks"},
+    "following": {"passing", "pipeline", "stations", "streaming"},
     "checks": {"pipeline", "selecting", "streaming"},
     "stations": {"pipeline", "selecting", "streaming"},
     "streaming": {"pipeline"},

@@ -30,3 +30,7 @@ class EvaluationWindows(Policy):
     def lay_out(self, first: int, last: int) -> list[Window]:
         """The windows over samples whose times run from ``first`` to ``last`` (microseconds, both inclusive), oldest first."""
         raise NotImplementedError
+
+    def further(self, first: int, last: int, number: int) -> list[Window]:
+        """The windows of ``lay_out`` from a number on. Override it where these can be had without the others, as for a stream that never ends."""
+        return self.lay_out(first, last)[number:]

@@ -29,7 +29,10 @@ class Slices(EvaluationWindows):
         return self
 
     def lay_out(self, first: int, last: int) -> list[Window]:
-        start = first if self.start is None else to_microseconds(self.start)
+        return self.further(first, last, 0)
+
+    def further(self, first: int, last: int, number: int) -> list[Window]:
+        start = (first if self.start is None else to_microseconds(self.start)) + number * self.every
         end = last + 1 if self.end is None else to_microseconds(self.end)
         cap = None if self.end is None else end
         starts = spaced(start, end, self.every)

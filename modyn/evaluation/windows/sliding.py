@@ -53,6 +53,9 @@ class Sliding(EvaluationWindows):
         return self
 
     def lay_out(self, first: int, last: int) -> list[Window]:
-        start = first if self.start is None else to_microseconds(self.start)
+        return self.further(first, last, 0)
+
+    def further(self, first: int, last: int, number: int) -> list[Window]:
+        start = (first if self.start is None else to_microseconds(self.start)) + number * self.every
         end = last + 1 if self.end is None else to_microseconds(self.end)
         return [Window(p + self.interval[0], p + self.interval[1], by="time") for p in spaced(start, end, self.every)]
