@@ -198,7 +198,9 @@ def _read(settings: Settings) -> Iterator[tuple[list[str], Any, str]]:
         try:
             value = yaml.load(text, Loader=_Loader)
         except yaml.YAMLError:
-            raise ConfigError(f"--set {setting}: the value is not valid YAML") from None
+            if not text.startswith(("%", "@", "`")):  # what YAML keeps for itself can only be a text, such as %Y-%m-%d
+                raise ConfigError(f"--set {setting}: the value is not valid YAML") from None
+            value = text
         yield path.strip().split("."), value, str(setting)
 
 

@@ -20,7 +20,9 @@ from modyn.datasets import Dataset
 from modyn.errors import AlreadyExists, ConfigError, Damaged, counted, did_you_mean
 from modyn.policy import build, to_document
 from modyn.sources import Added, Feed, Source, add, ledger
+from modyn.sources.feed import check_names
 from modyn.sources.guess import guess_format
+from modyn.sources.paths import anchored
 from modyn.sources.retrying import retry as retry_
 from modyn.sources.times import now_us
 from modyn.types import to_datetime
@@ -35,6 +37,11 @@ Settings = Annotated[
     typer.Option(
         "--set", help="An option of the format, such as delimiter=';' (repeatable; see modyn policies source)."
     ),
+]
+
+
+Which = Annotated[
+    str | None, typer.Option("--source", help="Of several sources the one that --set means, by its path.")
 ]
 
 
@@ -209,6 +216,7 @@ def _ledger_of(dataset: Dataset) -> tuple[list[Source], int]:
 def watch(
     name: Name,
     settings: Settings = None,
+    which: Which = None,
     interval: Annotated[
         str, typer.Option(help="Look at least so often; local files are also taken when they change.")
     ] = "2s",
@@ -216,7 +224,7 @@ def watch(
 ) -> None:
     """Follow a dataset's sources: take new files and new rows as they come, until ctrl-C. Nothing is taken twice."""
     dataset = Dataset.open(Workspace(), name)
-    _redefine(dataset, settings or ())
+    _redefine(dataset, settings or (), which)
     feed = Feed(dataset)
     seconds = duration_of("--interval", interval) / 1e6
     stop = threading.Event()
@@ -240,24 +248,37 @@ def _not_in(told: Sequence[str], messages: Sequence[str]) -> tuple[str, ...]:
     return tuple(message for message in messages if message not in told)
 
 
-def _redefine(dataset: Dataset, settings: Sequence[str]) -> Source | None:
-    """The dataset's one source with other options, which are remembered; None if none are given."""
+def _redefine(dataset: Dataset, settings: Sequence[str], which: str | None) -> None:
+    """Give the dataset's one source, or the one meant, other options, which are remembered."""
     if not settings:
-        return None
+        if which is not None:
+            raise ConfigError("--source says whose options --set changes; there is no --set")
+        return
     ledger.prepare(dataset.workspace)
     with dataset.workspace.transaction() as connection:
-        sources = ledger.sources_of(connection, dataset.name)
-        if len(sources) != 1:
-            raise ConfigError(
-                f"--set: dataset '{dataset.name}' has {counted(len(sources), 'source')}, and could mean any"
-            )
-        number, source = sources[0]
+        number, source = _meant(ledger.sources_of(connection, dataset.name), which, f"dataset '{dataset.name}'")
         document = to_document(source)
         format_, options = (document, {}) if isinstance(document, str) else next(iter(document.items()))
         changed = config.override(config.Document(options), settings).data
         new = build(Source, {format_: changed}, base_dir=Path.cwd())  # type: ignore[type-abstract,unused-ignore]
+        check_names(new)
         ledger.redefine(connection, number, new)
-    return new
+
+
+def _meant(sources: Sequence[tuple[int, Source]], which: str | None, whose: str) -> tuple[int, Source]:
+    names = [source.describe() for _, source in sources]
+    if which is not None:
+        sources = [known for known in sources if known[1].describe() in (which, anchored(which))]
+        if not sources:
+            raise ConfigError(f"--source: {whose} does not take from {which}. {did_you_mean(anchored(which), names)}")
+    if len(sources) != 1:
+        raise ConfigError(
+            f"--set: {whose} has {counted(len(sources), 'source')}, and could mean any: say --source with one of "
+            + ", ".join(names)
+            if sources
+            else f"--set: {whose} has no source"
+        )
+    return sources[0]
 
 
 @app.command("bad")
@@ -292,15 +313,15 @@ def bad(
     if found:
         console.print(table)
     console.print(
-        f"{name}: {counted(total, 'sample')} set aside" + (f", the first {limit} are shown" if total > limit else "")
+        f"{name}: {counted(total, 'sample')} set aside" + (f", the first {limit:,} shown" if total > limit else "")
     )
 
 
 @app.command("retry")
-def retry(name: Name, settings: Settings = None) -> None:
+def retry(name: Name, settings: Settings = None, which: Which = None) -> None:
     """Try the samples that were set aside again, with other options if given; usable ones are added."""
     dataset = Dataset.open(Workspace(), name)
-    _redefine(dataset, settings or ())
+    _redefine(dataset, settings or (), which)
     retried = retry_(dataset)
     for reason in dict.fromkeys(retried.reasons):
         typer.echo(f"not tried: {reason}")

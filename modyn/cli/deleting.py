@@ -132,7 +132,7 @@ def purge(name: Name, yes: Yes = False, as_json: Json = False) -> None:
     ledger.prepare(workspace)
     dataset = Dataset.open(workspace, name)
     with workspace.transaction() as connection:
-        num_set_aside = ledger.num_quarantined(connection, name)
+        num_set_aside = ledger.num_quarantined(connection, name, with_content=True)
     if dataset.num_deleted or num_set_aside:
         also = f", and what is kept of {counted(num_set_aside, 'sample')} set aside" if num_set_aside else ""
         confirm(

@@ -119,13 +119,14 @@ class Source(Policy):
         used = {*payload, *self.label_columns, self.timestamp}
         return [name for name in names if name in used]
 
-    def check_columns(self, names: Sequence[str], *, where: str) -> None:
-        """Raise DataError, with the nearest name, unless the columns that this source names are there."""
+    def check_columns(self, names: Sequence[str], *, where: str, layout: "Layout | None" = None) -> None:
+        """Raise DataError, with the nearest name, unless the columns that this source names, and earlier rows had, are there."""
         need(self.label_columns, names, where=where, role="label")
         need([self.timestamp] if self.timestamp else [], names, where=where, role="timestamp")
         need([self.id] if self.id else [], names, where=where, role="id")
         need(self.columns or [], names, where=where, role="payload")
         need(list(self.types), names, where=where, role="types")
+        need(layout.schema.names if layout is not None else [], names, where=where, role="payload")
 
     def rows_after(self, start: Cursor, layout: Layout | None) -> Iterator[Rows]:
         """The rows that came after ``start``, in pieces of some megabytes; each says where to go on.

@@ -83,6 +83,7 @@ class Csv(FileSource):
         names, data_start = self._names(file)
         if not names:
             return
+        self.check_columns(names, where=file.path, layout=layout)
         reader = _Reader(self, names, self._delimiter(file.path), layout)
         offset, row = (start.offset, start.row) if start.offset else (data_start, 0)
         for block in blocks(file, offset, quoting=self._quoting, first=BLOCK if layout else FIRST_BLOCK):

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Self
 
@@ -10,8 +11,8 @@ from modyn.errors import DataError
 from modyn.sources import FileSource, Source, ledger
 from modyn.sources.added import Added, Dataset, Progress
 from modyn.sources.intake import Intake
-from modyn.sources.paths import anchored, is_local, open_file_system
-from modyn.sources.rows import Unreachable
+from modyn.sources.paths import anchored, find_files, is_local, open_file_system
+from modyn.sources.rows import START, UNREADABLE, Unreachable
 from modyn.sources.times import now_us
 
 __all__ = ["Added", "Feed", "add", "watch"]
@@ -35,7 +36,11 @@ def add(
         source = source.model_copy(update={"path": anchored(source.path)})
     ledger.prepare(dataset.workspace)
     with dataset.workspace.transaction() as connection:
-        source_id = ledger.register(connection, dataset.name, source, at=clock())
+        try:
+            source_id = ledger.register(connection, dataset.name, source, at=clock())
+        except DataError:
+            check_names(source)  # a wrong name of a column is the likelier reason for other options
+            raise
     intake = Intake(dataset=dataset, source=source, source_id=source_id, clock=clock, progress=progress)
     try:
         added = intake.look()
@@ -52,6 +57,20 @@ def add(
     if added.waiting and not added.samples and not added.labels:
         raise DataError(f"{added.waiting[0]} is still being written; modyn data watch takes it once it is done")
     return added
+
+
+def check_names(source: Source) -> None:
+    """Raise DataError, with the nearest name, if the first file of a source lacks a column that its options name.
+
+    A file that is not there or cannot be read says nothing of names.
+    """
+    if not isinstance(source, FileSource):
+        return
+    with suppress(Unreachable, OSError, *UNREADABLE):
+        for file in find_files(source.path, suffixes=source.suffixes, include=source.include)[:1]:
+            for rows in source.rows(file, START, None):
+                source.check_columns(rows.table.column_names, where=file.path)
+                break
 
 
 class Feed:

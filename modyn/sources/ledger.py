@@ -5,6 +5,7 @@ Rows here are written in the transaction of the append that they describe, so ne
 
 import base64
 import json
+import shlex
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -176,9 +177,12 @@ def register(connection: sa.Connection, dataset: str, source: Source, *, at: int
         return known[document]
     for other in known:
         if _reads_the_same(json.loads(document), json.loads(other)):
+            path = next(iter(json.loads(other).values()))["path"]
+            which = f" --source {shlex.quote(path)}" if len(known) > 1 else ""
             raise DataError(
-                f"dataset '{dataset}' takes from {source.describe()} already, with other options; change them with "
-                f"modyn data watch {dataset} --once --set option=value"
+                f"dataset '{dataset}' takes from {source.describe()} already, with other options "
+                f"({_different(json.loads(other), json.loads(document))}); change them with "
+                f"modyn data watch {dataset} --once{which} --set option=value"
             )
     row = sa.insert(SOURCES).values(dataset_id=number, document=document, generation=0, added_at=at)
     return int(connection.execute(row).inserted_primary_key[0])  # type: ignore[index]
@@ -189,13 +193,22 @@ def forget_unused(connection: sa.Connection, source_id: int) -> None:
     connection.execute(sa.delete(SOURCES).where(SOURCES.c.id == source_id, SOURCES.c.generation == 0))
 
 
+def _different(one: Any, other: Any) -> str:
+    """The options of the first document that the second has otherwise; of its path only if that is all."""
+    (mine,), (theirs,) = one.values(), other.values()
+    names = [name for name in {**mine, **theirs} if mine.get(name) != theirs.get(name)]
+    told = [name for name in names if name != "path"] or names
+    return ", ".join(f"{name}: {'none' if mine.get(name) is None else mine[name]}" for name in told)
+
+
 def _reads_the_same(one: Any, other: Any) -> bool:
-    """Whether two documents ``{format: options}`` name one format and the same files."""
+    """Whether two documents ``{format: options}`` name one format and the same files, both for samples or both for labels."""
 
     def named(document: Any) -> Any:
         format_, options = (document, {}) if isinstance(document, str) else next(iter(document.items()))
         path = options.get("path")
-        return None if path is None else (format_, real_path(path), options.get("include"))
+        is_of_labels = options.get("labels_of") is not None
+        return None if path is None else (format_, real_path(path), options.get("include"), is_of_labels)
 
     return named(one) is not None and named(one) == named(other)
 
@@ -396,10 +409,11 @@ def quarantined(connection: sa.Connection, dataset: str, *, limit: int | None = 
     ]  # fmt: skip
 
 
-def num_quarantined(connection: sa.Connection, dataset: str) -> int:
-    """How many samples of a dataset are set aside."""
+def num_quarantined(connection: sa.Connection, dataset: str, *, with_content: bool = False) -> int:
+    """How many samples of a dataset are set aside; ``with_content``: of how many something is kept that a purge empties."""
     mine = QUARANTINE.c.dataset_id == dataset_id(connection, dataset)
-    return int(connection.execute(sa.select(sa.func.count()).select_from(QUARANTINE).where(mine)).scalar() or 0)
+    kept = QUARANTINE.c.content.is_not(None) if with_content else sa.true()
+    return int(connection.execute(sa.select(sa.func.count()).select_from(QUARANTINE).where(mine, kept)).scalar() or 0)
 
 
 def release(connection: sa.Connection, ids: Sequence[int]) -> None:

@@ -302,3 +302,44 @@ def test_a_source_of_ones_own_goes_on_where_it_stopped(
     length.write_text("5")
     assert "queue: 2 samples added" in run("watch", "queue", "--once").stdout
     assert "PATH" in run("add", "other").stderr
+
+
+def test_a_column_that_is_not_there_is_told_however_often_its_file_is_named(run: Run, flights: Path) -> None:
+    labels = flights.parent / "labels.csv"
+    labels.write_text("who,returned,paid\nann,1,0\nbob,0,1\n")
+    os.utime(labels, (1, 1))
+    run("add", "flights", str(flights), "--label", "late")
+    words = ["label", "flights", str(labels), "--id", "who", "--label"]
+    assert "100 labels delivered" in run(*words, "returned").stdout
+    assert "flights: 0 labels delivered" in run(*words, "returned").stdout
+    wrong = run(*words, "retuned")
+    assert wrong.returncode == 2
+    assert "has no column 'retuned' (the label). Did you mean 'returned'? Its columns: who, returned" in wrong.stderr
+    other = run(*words, "paid").stderr
+    assert "already, with other options (label: returned)" in other
+    assert f"modyn data watch flights --once --source {labels} --set option=value" in other
+    several = run("watch", "flights", "--once", "--set", "label=paid").stderr
+    assert f"has 2 sources, and could mean any: say --source with one of {flights}, {labels}" in several
+    change = ["watch", "flights", "--once", "--source", "labels.csv", "--set"]
+    assert "Did you mean 'paid'?" in run(*change, "label=pad").stderr
+    assert run(*change, "label=paid").returncode == 0
+    assert "does not take from nothing.csv" in run(*change[:4], "nothing.csv", "--set", "label=paid").stderr
+
+
+def test_a_file_of_samples_may_be_a_file_of_labels_too(run: Run, flights: Path, workspace: Workspace) -> None:
+    run("add", "flights", str(flights), "--set", "columns=[who, distance]")
+    assert "101 labels delivered" in run("label", "flights", str(flights), "--id", "who", "--label", "late").stdout
+
+
+def test_a_column_that_lacks_in_a_later_file_is_told_with_all_that_are_there(run: Run, flights: Path) -> None:
+    run("add", "flights", str(flights))
+    later = flights.parent / "later.csv"
+    later.write_text("distance,late,when,who\n1,0,2013-01-01,ann\n")
+    os.utime(later, (1, 1))
+    told = run("add", "flights", str(later), "--extend").stdout
+    assert "has no column 'time' (the payload). Its columns: distance, late, when, who" in told
+
+
+def test_the_pattern_of_a_time_needs_no_quotes(run: Run, flights: Path) -> None:
+    words = ["--timestamp", "time", "--set", "time_format=%Y-%m-%d"]
+    assert "100 samples added" in run("add", "flights", str(flights), *words).stdout

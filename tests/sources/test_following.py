@@ -324,7 +324,7 @@ def test_the_same_files_with_other_options_are_not_taken_twice(fill: Fill, folde
     write(folder / "a.csv", [1, 2])
     data = fill(Csv(path=str(folder)))
     again = Csv(path=f"{folder}/../{folder.name}", vanished="delete")
-    with pytest.raises(DataError, match="already, with other options"):
+    with pytest.raises(DataError, match=r"already, with other options \(vanished: keep\)"):
         add(data.dataset, again, clock=data.clock)
     assert data.dataset.num_samples == 2
 
