@@ -29,8 +29,9 @@ from modyn.datasets.links import PATH, OpenFiles
 from modyn.datasets.ranks import Mask, runs
 from modyn.datasets.replacing import MAINTENANCE_LOCK, Replacement, stored_rows
 from modyn.datasets.shards import OpenShard, Rows
-from modyn.datasets.snapshot import Snapshot
+from modyn.datasets.snapshot import Snapshot, Superseded
 from modyn.datasets.state import State
+from modyn.errors import Damaged, counted
 from modyn.types import Int64s, to_datetime
 
 
@@ -67,16 +68,16 @@ class Receipt:
 
     def __str__(self) -> str:
         lines = [
-            f"purged {self.num_keys} samples of dataset '{self.dataset}' at {to_datetime(self.at):%Y-%m-%d %H:%M:%S} UTC",
+            f"purged {counted(self.num_keys, 'sample')} of dataset '{self.dataset}' at {to_datetime(self.at):%Y-%m-%d %H:%M:%S} UTC",
             f"keys    {_ranges(self.key_ranges)}",
             f"sha256  {self.keys_sha256} (of the keys)",
         ]
         lines += [
             f"shard   {s.old_file} {s.old_sha256[:16]} -> {s.new_file or 'removed'} {(s.new_sha256 or '')[:16]}"
-            f" ({s.num_removed} samples, {s.bytes_removed} bytes)"
+            f" ({counted(s.num_removed, 'sample')}, {s.bytes_removed:,} bytes)"
             for s in self.shards
         ]
-        lines += [f"table   {name}: {num} rows" for name, num in self.tables.items()]
+        lines += [f"table   {name}: {counted(num, 'row')}" for name, num in self.tables.items()]
         lines += ["caches  removed"] if self.caches_removed else []
         lines += [f"linked  {path} is yours and still holds the bytes" for path in self.linked_files]
         return "\n".join(lines)
@@ -99,6 +100,8 @@ def purge(state: State) -> Receipt:
             for opened in now.in_turn(touched):
                 prepared.append((opened.shard, _rewrite(state, now, opened, linked)))  # noqa: PERF401 what is prepared must be closed
             receipt = _commit(state, now, keys, prepared, linked)
+        except Superseded as gone:  # nobody else replaces shards while the lock is held
+            raise Damaged(f"{gone.path}: the file is missing") from None
         finally:
             for _, replacement in prepared:
                 if replacement is not None:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.csv
 from pydantic import Field, field_validator
 
-from modyn.errors import DataError
+from modyn.errors import DataError, counted
 from modyn.sources import Bad, Cursor, File, FileSource, Layout, Rows
 from modyn.sources.convert import MISSING, cast_or_null, one_array
 from modyn.sources.lines import BLOCK, FIRST_BLOCK, Quoting, blocks, continues, end_of_line, split_rows
@@ -227,7 +227,7 @@ class _Reader:
 
         def set_apart(row: Any) -> str:
             wrong.append(row.number - 1)
-            reason = f"has {row.actual_columns} fields, not {row.expected_columns}"
+            reason = f"has {counted(row.actual_columns, 'field')}, not {row.expected_columns}"
             raw = row.text.encode(self.source.encoding, "surrogateescape")
             bad.append(Bad(row=first_row + row.number - 1, reason=reason, raw=raw if len(raw) <= RAW_LIMIT else None))
             return "skip"

@@ -49,6 +49,9 @@ def test_a_missing_shard_is_named(workspace, dataset):
         again.reader().read(np.array([5, 150]))
     assert again.verify() == [f"{path}: the file is missing"]
     others_are_fine(again)
+    again.delete([5, 150])
+    with pytest.raises(Damaged, match=f"{path.name}: the file is missing"):
+        again.purge()
 
 
 def test_a_truncated_shard_is_named(workspace, dataset):

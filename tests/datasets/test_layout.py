@@ -103,7 +103,7 @@ def test_purge_removes_the_bytes_and_gives_a_receipt(dataset, workspace, where, 
     assert len(shard_files(dataset)) == (2 if where == "in files" else 1)
     for path in workspace.root.rglob("*"):
         assert not path.is_file() or secret not in path.read_bytes(), path
-    assert "purged 1 samples of dataset 'd'" in str(receipt)
+    assert "purged 1 sample of dataset 'd'" in str(receipt)
     assert dataset.receipts() == [receipt]
     assert dataset.at(2).samples().keys.tolist() == [0, 2, 3, 4]
     with pytest.raises(NotFound, match="sample 1 of dataset 'd' is deleted"):
