@@ -92,6 +92,34 @@ def test_following_trains_as_replaying_the_same_samples_does(
     assert weights_of(stream, run.id) == weights_of(stream, pipeline.run().id)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "replaced",
+    [
+        ("training:", "selector: {rho-loss: {budget: 50%, holdout: twin}}\ntraining:"),
+        ("training:", "selector: {loss: {budget: 50%, at: batch}}\ntraining:"),
+        ("./parsers.py:features", "{per_sample: ./parsers.py:one}"),
+        ("{slices: {every: 5d}}", "{sliding: {every: 3d, interval: [-2d, +2d]}}"),
+        (
+            "{every: {samples: 200}}",
+            "{misclassification-cost: {seconds_of_delay_per_training_second: 1000, check_every: 50}}",
+        ),
+    ],
+    ids=["rho-loss", "within-batches", "workers", "sliding", "cost"],
+)
+def test_whatever_is_followed_stopped_and_resumed_ends_as_its_replay(
+    pipeline_file: Write, stream: Workspace, growing: Dataset, replaced: tuple[str, str]
+) -> None:
+    pipeline = modyn.Pipeline.load(pipeline_file(replaced), {"training.workers": 2})
+    steps = the_rest(growing, step=100)
+    first = following(pipeline, iter([next(steps), next(steps)]))
+    run, replay = following(first.id, steps), pipeline.run()
+    if "cost" not in replaced[1]:  # which weighs seconds as they were measured
+        assert weights_of(stream, run.id) == weights_of(stream, replay.id)
+    values = run.composite.dropna(subset=["value"]).groupby("model")["window"].unique()
+    assert list(values["never-retrained"]) == list(values["active"])
+
+
 def test_a_run_that_was_stopped_follows_on(pipeline_file: Write, stream: Workspace, growing: Dataset) -> None:
     pipeline, steps = modyn.Pipeline.load(pipeline_file()), the_rest(growing)
     first = following(pipeline, iter([next(steps)]))
