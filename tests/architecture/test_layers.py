@@ -19,7 +19,19 @@ LAYER = {
     **dict.fromkeys(["sources", "datasets", "triggers", "selectors", "training", "models", "evaluation"], 2),
     "executors": 3,
     **dict.fromkeys(
-        ["pipeline", "stations", "streaming", "following", "passing", "selecting", "checks", "starter", "reports", "simulation"], 4
+        [
+            "pipeline",
+            "stations",
+            "streaming",
+            "following",
+            "passing",
+            "selecting",
+            "checks",
+            "starter",
+            "reports",
+            "simulation",
+        ],
+        4,
     ),
     **dict.fromkeys(["cli", "server"], 5),
     "__main__": 6,
