@@ -5,6 +5,7 @@ batch-norm statistics are those of the chosen rows alone. The random numbers are
 a training that goes on after a crash chooses the same.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -147,7 +148,7 @@ class InBatch:
         if self.rule.form is None:
             return self._picked(batch, signals, size)
         score = self._score(signals)
-        if not bool(score.sum().isfinite()) and not bool(score.isfinite().all()):
+        if not math.isfinite(float(score.sum())) and not bool(score.isfinite().all()):
             raise TrainingError(
                 f"the score ({', '.join(map(str, self.rule.scores))}) is not a finite number for every sample, so nothing can be chosen by it"
             )

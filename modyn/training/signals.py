@@ -209,9 +209,12 @@ class Scorer:
 
     def _pieces(self, inputs: Inputs, labels: Tensor | None) -> Iterator[tuple[Inputs, Tensor | None]]:
         """The batch; on a CPU in pieces of one size whose layers' outputs stay in the cache."""
-        num_rows = len(next(each(inputs)))
         number = -(-nbytes(inputs) // PIECE_BYTES) if self.device.type == "cpu" and not self._has_own else 1
-        size = max(1, -(-num_rows // max(1, number)))
+        if number <= 1:
+            yield inputs, labels
+            return
+        num_rows = len(next(each(inputs)))
+        size = max(1, -(-num_rows // number))
         for start in range(0, num_rows, size):
             end = start + size
             yield rows(inputs, start, end), None if labels is None else labels[start:end]

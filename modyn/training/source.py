@@ -13,6 +13,7 @@ import json
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -82,12 +83,20 @@ def _collect(file: Path | None, module: str, sources: dict[str, str]) -> None:
         package = module.partition(".")[0]
         sources.setdefault(package, f"{package} {_version_of(package)}")
         return
-    path = str(file.resolve())
-    if path not in sources:
-        text = file.read_bytes()
-        sources[path] = f"{file.name} {hashlib.sha256(text).hexdigest()}"
-        for name in _imported(text, file):
-            _collect(_file_of(name), name, sources)
+    path = file.resolve()
+    if str(path) not in sources:
+        stamp = path.stat()
+        digest, imported = _read(path, (stamp.st_mtime_ns, stamp.st_size))
+        sources[str(path)] = f"{file.name} {digest}"
+        for name, where in imported:
+            _collect(where, name, sources)
+
+
+@lru_cache(maxsize=4096)
+def _read(path: Path, _stamp: tuple[int, int]) -> tuple[str, Sequence[tuple[str, Path | None]]]:
+    """The digest of a file, and the modules it imports with their files; of one that has not changed, without reading it again."""
+    text = path.read_bytes()
+    return hashlib.sha256(text).hexdigest(), [(name, _file_of(name)) for name in _imported(text, path)]
 
 
 def _imported(text: bytes, file: Path) -> Iterator[str]:
@@ -117,6 +126,7 @@ def _package_of(file: Path, level: int, module: str | None) -> str:
     return ".".join([*parts, *([module] if module else [])])
 
 
+@lru_cache(maxsize=4096)
 def _version_of(package: str) -> str:
     try:
         return importlib.metadata.version(package)
