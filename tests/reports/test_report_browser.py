@@ -106,6 +106,7 @@ def test_every_plot_is_drawn_and_fits_without_errors(browser: Any, report: Path,
     opened.context.close()
 
 
+@pytest.mark.slow
 def test_plots_are_readable_and_follow_the_theme_while_the_page_is_open(browser: Any, small_report: Path) -> None:
     opened = Opened(browser, small_report, color_scheme="light")
     seen = set()
@@ -122,6 +123,7 @@ def test_plots_are_readable_and_follow_the_theme_while_the_page_is_open(browser:
     opened.context.close()
 
 
+@pytest.mark.slow
 def test_another_metric_is_chosen_by_keyboard_alone(browser: Any, small_report: Path) -> None:
     opened = Opened(browser, small_report)
     opened.page.focus("#metric")
@@ -146,6 +148,7 @@ def test_a_chart_can_be_read_as_a_table(browser: Any, small_report: Path) -> Non
     opened.context.close()
 
 
+@pytest.mark.slow
 def test_names_from_users_are_shown_as_text_in_the_plots(browser: Any, tmp_path: Path) -> None:
     evil = '<img src=x onerror="document.title=1"><b>bold</b>'
     run = long_run(tmp_path, "plain", metrics=[(evil, True)])

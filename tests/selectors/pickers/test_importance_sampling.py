@@ -12,7 +12,7 @@ from modyn.selectors.pickers.importance_sampling import ImportanceSampling, incl
 @pytest.mark.parametrize("per_class", [False, True])
 def test_the_weighted_mean_gradient_is_unbiased(per_class):
     rng = np.random.default_rng(0)
-    n, k, draws = 60, 12, 600
+    n, k, draws = 60, 12, 300
     gradients = rng.standard_normal((n, 3)) * rng.exponential(size=(n, 1))
     scores = np.linalg.norm(gradients, axis=1)
     labels = rng.integers(3, size=n)
