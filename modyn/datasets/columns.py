@@ -7,6 +7,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -80,8 +81,15 @@ def _from_numpy(name: str, array: Array) -> tuple[Column, Values]:
         raise DataError(f"column '{name}': values of type {array.dtype} cannot be stored")
     if 0 in array.shape[1:]:
         raise DataError(f"column '{name}': a sample has no values; its shape is {array.shape[1:]}")
-    array = array.astype(array.dtype.newbyteorder("<"), copy=False)
-    return Column(name, "array", array.dtype.name, array.shape[1:]), array
+    stored, called = _stored_as(array.dtype)
+    return Column(name, "array", called, array.shape[1:]), array.astype(stored, copy=False)
+
+
+@lru_cache(maxsize=64)  # as each small append asks again
+def _stored_as(dtype: "np.dtype[Any]") -> "tuple[np.dtype[Any], str]":
+    """The type that values of a type are stored in, and its name."""
+    stored = dtype.newbyteorder("<")
+    return stored, stored.name
 
 
 def _from_arrow(name: str, array: pa.Array) -> tuple[Column, Values]:

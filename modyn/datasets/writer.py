@@ -40,6 +40,10 @@ INLINE_BYTES = 256 << 10
 """What is committed at once and takes no more than this is kept in the catalog until it is compacted: one wait for the disk, not two."""
 
 
+Writing = Written | Packed | Future[Written]
+"""A shard, or one that a thread is writing."""
+
+
 class Writer:
     """Appends to one dataset, in one transaction; get it from ``Dataset.write()``.
 
@@ -55,7 +59,7 @@ class Writer:
         self._gathering: Gathering | None = None
         self._doomed = np.empty(0, np.int64)
         self._late: list[tuple[Int64s, Array]] = []
-        self._entries: list[tuple[dict[str, Any], Future[Written | Packed] | None]] = []
+        self._entries: list[tuple[dict[str, Any], Writing | None]] = []
         self._background: ThreadPoolExecutor | None = None
         self.committed = False
 
@@ -263,23 +267,23 @@ class Writer:
     def _enter(self, kind: str, rows: Rows, *, aside: bool = False) -> None:
         """Write a shard of the first rows that have keys but no shard yet; ``aside`` while the caller parses on."""
         entry = {"kind": kind, **shards.time_range(rows.timestamps), "link": None}
-        written = _done(Packed(rows)) if kind == "inline" else self._write(rows, aside=aside)
+        written = Packed(rows) if kind == "inline" else self._write(rows, aside=aside)
         self._note(entry, len(rows), written)
 
-    def _note(self, entry: Mapping[str, Any], num: int, written: Future[Written | Packed] | None) -> None:
+    def _note(self, entry: Mapping[str, Any], num: int, written: Writing | None) -> None:
         keys = {"first_key": self._sharded, "end_key": self._sharded + num, "num_rows": num}
         self._entries.append(({**entry, **keys}, written))
         self._sharded += num
 
-    def _write(self, rows: Rows, *, aside: bool) -> Future[Written | Packed]:
+    def _write(self, rows: Rows, *, aside: bool) -> Writing:
         folder = self._state.folder
         if not aside:
-            return _done(shards.write(folder, rows))
+            return shards.write(folder, rows)
         if self._background is None:
             self._background = self._exit.enter_context(ThreadPoolExecutor(1))
         for _, earlier in self._entries[-1:]:
             if earlier is not None:
-                earlier.result()  # its memory is the next to be used again
+                _done(earlier)  # its memory is the next to be used again
         return self._background.submit(shards.write, folder, rows)
 
     def __exit__(
@@ -305,7 +309,8 @@ class Writer:
 
     def _release(self) -> None:
         """Give up the files; what no catalog names is removed."""
-        written = [future.result() for _, future in self._entries if future is not None and not future.exception()]
+        begun = [writing for _, writing in self._entries if writing is not None]
+        written = [_done(w) for w in begun if not (isinstance(w, Future) and w.exception())]
         for file in written:
             file.close()
         if written and not self.committed:
@@ -315,7 +320,7 @@ class Writer:
     def _commit(self) -> Snapshot | None:
         """Add everything to the catalog; returns what the dataset holds then, or None if nothing was changed."""
         self._flush()
-        entries = [(entry, None if future is None else future.result()) for entry, future in self._entries]
+        entries = [(entry, None if writing is None else _done(writing)) for entry, writing in self._entries]
         if not entries and not len(self._doomed) and not self._late:
             return None
         rows = [_row(self.dataset_id, entry, written) for entry, written in entries]
@@ -354,10 +359,9 @@ class Writer:
         return [(keys[mask], values[mask]) for (keys, values), mask in found if mask.any()]
 
 
-def _done(written: Written | Packed) -> "Future[Written | Packed]":
-    future: Future[Written | Packed] = Future()
-    future.set_result(written)
-    return future
+def _done(writing: Writing) -> Written | Packed:
+    """The shard, once it is written. Raises what went wrong."""
+    return writing.result() if isinstance(writing, Future) else writing
 
 
 def _row(dataset_id: int, entry: dict[str, Any], written: Written | Packed | None) -> dict[str, Any]:
