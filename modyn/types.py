@@ -250,6 +250,10 @@ class Reader(Protocol):
         """``labels[n]`` of ``keys`` in that order, payloads untouched; None if unlabelled."""
         ...
 
+    def only(self, keys: Int64s) -> "Reader":
+        """A reader to be asked for these keys alone, in any order, again and again: it may look up once what holds for all of them."""
+        ...
+
     def announce(self, keys: Int64s) -> None:
         """Say which keys will be read soon, so that cold pages can be fetched ahead. May do nothing."""
         ...

@@ -77,9 +77,9 @@ class Span:
         return found.reshape(len(keys), *self.column.shape)
 
 
-def is_worth_it(snapshot: Snapshot, keys: Int64s) -> bool:
+def is_worth_it(snapshot: Snapshot, keys: Int64s, *, known_live: bool) -> bool:
     """Whether keys are live samples in no order: what is in order is copied shard by shard as fast. May say no where it is."""
     if len(keys) < FEWEST_KEYS or bool((keys[1:FEWEST_KEYS] >= keys[: FEWEST_KEYS - 1]).all()):
         return False
     highest = int(keys.view(np.uint64).max())  # a negative key is a very large one
-    return highest < snapshot.end_key and not snapshot.deleted.any_among(keys)
+    return highest < snapshot.end_key and (known_live or not snapshot.deleted.any_among(keys))

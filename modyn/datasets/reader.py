@@ -1,6 +1,7 @@
 """Payloads by key: one vectorised gather for each column and shard, in the order asked for."""
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -42,6 +43,8 @@ class Reader:
         self._columns = None if columns is None else tuple(columns)
         self._announcer: announcing.Announcer | None = None
         self._spans: tuple[Snapshot, Mapping[str, direct.Span]] | None = None
+        self._only: Int64s | None = None
+        self._looked: tuple[Snapshot, bool] | None = None
         if isinstance(columns, str):
             raise DataError(f"columns are a list of names, also of one; got '{columns}'")
         if columns is not None:
@@ -51,7 +54,24 @@ class Reader:
                     raise DataError(f"dataset '{state.name}' has no column '{name}'. {did_you_mean(name, known)}")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_state": self._state, "_columns": self._columns, "_announcer": None, "_spans": None}
+        unpickled = dict.fromkeys(("_announcer", "_spans", "_only", "_looked"))
+        return {"_state": self._state, "_columns": self._columns, **unpickled}
+
+    def only(self, keys: Int64s) -> "Reader":
+        """A reader of these keys alone. Whether one of them is deleted is looked up once for each change of the dataset, in the order given
+        (ascending is fastest), and not at each read, whose keys must be among them.
+        """
+        reader = copy(self)
+        reader._only, reader._looked = as_keys(keys), None
+        return reader
+
+    def _knows_live(self, snapshot: Snapshot) -> bool:
+        """Whether all keys that may be asked for are known not to be deleted."""
+        if self._only is None:
+            return not snapshot.deleted
+        if self._looked is None or self._looked[0] is not snapshot:
+            self._looked = snapshot, not snapshot.deleted.any_among(self._only)
+        return self._looked[1]
 
     def _schema(self, snapshot: Snapshot) -> Schema:
         return snapshot.head.schema or Schema({}, None)
@@ -81,10 +101,11 @@ class Reader:
 
         def use(snapshot: Snapshot) -> Columns:
             chosen = self._chosen(snapshot).values()
-            spans = self._spans_of(snapshot) if direct.is_worth_it(snapshot, asked) else {}
+            live = self._knows_live(snapshot)
+            spans = self._spans_of(snapshot) if direct.is_worth_it(snapshot, asked, known_live=live) else {}
             if spans and len(spans) == len(chosen):
                 return {name: span.gather(asked) for name, span in spans.items()}
-            places = snapshot.locate(asked)
+            places = snapshot.locate(asked, known_live=live)
             return {
                 c.name: spans[c.name].gather(asked) if c.name in spans else _read(c, places, len(asked)) for c in chosen
             }
@@ -107,7 +128,7 @@ class Reader:
 
         def use(snapshot: Snapshot) -> Array | None:
             label = self._schema(snapshot).label
-            places = snapshot.locate(asked)
+            places = snapshot.locate(asked, known_live=self._knows_live(snapshot))
             if label is None:
                 return None
             found = _gather(label, places, len(asked), lambda s, rows, out: s.gather_labels(rows, out))

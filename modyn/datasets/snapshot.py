@@ -228,12 +228,12 @@ class Snapshot:
         left: Int64s = np.flatnonzero(~dead[rows]) + rows.start if isinstance(rows, slice) else rows[~dead[rows]]
         return left
 
-    def locate(self, keys: Int64s) -> Places:
-        """Where keys lie. Raises NotFound for a key that was never given or is deleted."""
+    def locate(self, keys: Int64s, *, known_live: bool = False) -> Places:
+        """Where keys lie; ``known_live``: none of them is deleted. Raises NotFound for a key that was never given or is deleted."""
         if not len(keys):
             return Places([], None)
         highest = int(keys.view(np.uint64).max())  # a negative key is a very large one
-        if highest >= self.end_key or self.deleted.any_among(keys):
+        if highest >= self.end_key or (not known_live and self.deleted.any_among(keys)):
             raise self._not_found(keys)
         last = bisect_right(self._firsts, highest) - 1
         first = 0 if self._firsts == [0] else bisect_right(self._firsts, int(keys.min())) - 1

@@ -63,6 +63,7 @@ class Loader:
         self.in_background = num_workers is None and not recipe.is_per_sample
         self._pool: workers.Pool | None = None
         self._labelled: tuple[Selection, Array | None] | None = None
+        self._only: tuple[Selection, Reader] | None = None
 
     def _processes(self, num_workers: int | None) -> int:
         if not workers.available() or (num_workers is None and not self.recipe.is_per_sample):
@@ -149,9 +150,18 @@ class Loader:
         A device's share of a batch with fewer samples than devices has no keys of its own.
         """
         if self.cache is None:
-            return self.reader.read(block.keys if len(block.keys) else block.selection.keys[:1])
+            return self._reader_of(block).read(block.keys if len(block.keys) else block.selection.keys[:1])
         self.reader.labels(block.keys)  # says if one is deleted, which the cache would not know
         return None
+
+    def _reader_of(self, block: Block) -> Reader:
+        """A reader of the selection alone, which is looked up once, where it takes several blocks."""
+        selection = block.selection
+        if len(block.keys) == len(selection):
+            return self.reader
+        if self._only is None or self._only[0] is not selection:
+            self._only = selection, self.reader.only(selection.keys)
+        return self._only[1]
 
     def _parsed(self, block: Block, columns: Columns | None, plan: Plan) -> Parsed:
         labels = self._labels(block, plan)
