@@ -3,6 +3,7 @@
 Fresh memory for each append would cost more than the copy: the kernel has to find and clear every page of it.
 """
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -26,7 +27,7 @@ class Gathering:
         self._schema = schema
         self._shard_bytes = shard_bytes
         arrays = [c for c in (*schema.columns.values(), schema.label) if c is not None and c.kind == "array"]
-        width = _INDEX_BYTES + sum(c.storage_dtype.itemsize * int(np.prod(c.shape, dtype=np.int64)) for c in arrays)
+        width = _INDEX_BYTES + sum(c.storage_dtype.itemsize * math.prod(c.shape) for c in arrays)
         self._capacity = max(1, shard_bytes // width)
         self._sets: list[dict[str, Array]] = [{}, {}]
         self._turn = 0

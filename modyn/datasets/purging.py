@@ -74,7 +74,7 @@ class Receipt:
         ]
         lines += [
             f"shard   {s.old_file} {s.old_sha256[:16]} -> {s.new_file or 'removed'} {(s.new_sha256 or '')[:16]}"
-            f" ({counted(s.num_removed, 'sample')}, {s.bytes_removed:,} bytes)"
+            f" ({counted(s.num_removed, 'sample')}, {_in_words(s.bytes_removed)})"
             for s in self.shards
         ]
         lines += [f"table   {name}: {counted(num, 'row')}" for name, num in self.tables.items()]

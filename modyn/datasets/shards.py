@@ -95,7 +95,7 @@ class Packed:
     """A small shard that the catalog keeps itself: as durable as the transaction that names it."""
 
     def __init__(self, rows: Rows) -> None:
-        self.path = Path(f"{uuid.uuid4().hex}{SUFFIX}")
+        self.path = Path(f"{os.urandom(16).hex()}{SUFFIX}")
         sink = pa.BufferOutputStream()
         _write_batch(sink, rows)
         self.content = memoryview(sink.getvalue())

@@ -376,6 +376,9 @@ def _as_array(values: Values) -> Array:
     return values
 
 
+_MISSING = np.iinfo(np.int64).min
+
+
 def _as_timestamps(given: Any) -> Int64s:
     """Timestamps in microseconds. Raises DataError if they are neither integers nor datetimes, BadSample for a missing one."""
     column, values = columns.normalise("timestamp", given)
@@ -383,8 +386,7 @@ def _as_timestamps(given: Any) -> Int64s:
         if not len(values):
             return np.empty(0, np.int64)
         raise DataError(f"timestamps must be int64 microseconds or datetimes, one a sample; got {column}")
-    moments = values.astype("M8[us]").view(np.int64) if values.dtype.kind == "M" else values.astype(np.int64)
-    missing = np.flatnonzero(moments == np.iinfo(np.int64).min)
-    if len(missing):
-        raise BadSample(f"row {missing[0]}: the timestamp is missing")
+    moments = values.view(np.int64) if values.dtype.kind == "M" else values.astype(np.int64, copy=False)
+    if len(moments) and moments.min() == _MISSING:
+        raise BadSample(f"row {moments.argmin()}: the timestamp is missing")
     return moments
