@@ -386,7 +386,8 @@ def _as_timestamps(given: Any) -> Int64s:
         if not len(values):
             return np.empty(0, np.int64)
         raise DataError(f"timestamps must be int64 microseconds or datetimes, one a sample; got {column}")
-    moments = values.view(np.int64) if values.dtype.kind == "M" else values.astype(np.int64, copy=False)
+    moments = values.view(np.int64) if values.dtype.kind == "M" else values
+    moments = np.ascontiguousarray(moments, np.int64)
     if len(moments) and moments.min() == _MISSING:
         raise BadSample(f"row {moments.argmin()}: the timestamp is missing")
     return moments
