@@ -294,8 +294,9 @@ class Stations:
         before = self.clock()
         fitted = self.trainer.fit(selection, round=number, start=start, choice=self._choice)
         waited, loading = before - self._fired_at, fitted.seconds["load"]
+        passed = self.clock() - before + fitted.seconds.get("earlier", 0.0)
         self._cost("load", loading, fitted.num_seen)
-        self._cost("train", self.clock() - before - loading, fitted.num_seen)
+        self._cost("train", passed - loading, fitted.num_seen)
         if self._choice is not None and self._choice.chooses:
             selection = self.selecting.trained_on(number, selection)
             self._write_selected(selector, candidates, selection)

@@ -305,21 +305,38 @@ def told_if_it_exits() -> Iterator[None]:
         raise exit_error(error) from error
 
 
+def told_of(error: Exception) -> str | None:
+    """Where code that a pipeline named raised an error, and which; None if it was not that code, or Modyn's that it had called."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    modyns = [n for n, frame in enumerate(frames) if frame.f_code.co_filename.startswith(_MODYN)]
+    names = [frame.f_globals.get("__name__", "") for frame in frames[(modyns or [-1])[-1] + 1 :]]
+    if not any(name in _named or name.startswith(_PREFIX) for name in names):
+        return None
+    return f"{_place_of(error)}: {type(error).__name__}: {error}"
+
+
 def exit_error(error: SystemExit) -> ConfigError:
     """What to raise in place of a ``SystemExit`` of the user's code: it names the line."""
     return ConfigError(_of_exit(error))
 
 
 def _of_exit(error: SystemExit) -> str:
+    said = f" ({error.code})" if isinstance(error.code, str) else ""
+    return f"{_place_of(error)}: this ends the whole program{said}; what a pipeline names must raise an error instead"
+
+
+def _place_of(error: BaseException) -> str:
+    """File, line and text of the innermost call that is the user's own."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if not frame.filename.startswith(_not_the_users())] or frames
-    where = f"{Path(own[-1].filename).name}, line {own[-1].lineno}, {own[-1].line}" if own else "code of yours"
-    said = f" ({error.code})" if isinstance(error.code, str) else ""
-    return f"{where}: this ends the whole program{said}; what a pipeline names must raise an error instead"
+    return f"{Path(own[-1].filename).name}, line {own[-1].lineno}, {own[-1].line}" if own else "code of yours"
+
+
+_MODYN = f"{Path(__file__).parent}{os.sep}"
 
 
 @cache
 def _not_the_users() -> tuple[str, ...]:
     paths = sysconfig.get_paths()
     installed = {paths[kind] for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
-    return (*(f"{path}{os.sep}" for path in installed), f"{Path(__file__).parent}{os.sep}", "<frozen")
+    return (*(f"{path}{os.sep}" for path in installed), _MODYN, "<frozen")

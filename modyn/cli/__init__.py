@@ -3,14 +3,15 @@
 import os
 import signal
 import sys
+from collections import namedtuple
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from modyn.cli import data, pipelines, policies, runs, selection, triggers
 from modyn.errors import ModynError
-from modyn.usercode import exit_error
+from modyn.usercode import exit_error, told_of
 from modyn.version import __version__
 
 app = typer.Typer(
@@ -60,12 +61,10 @@ def main() -> None:
     sys.argv[1:] = _common_options_first(sys.argv[1:])
     try:
         code: Any = app(standalone_mode=False)
-    except typer.Abort:
-        _fail("stopped", 130)
+    except (typer.Abort, KeyboardInterrupt):
+        _stop()
     except typer.Exit as exit_:
         sys.exit(exit_.exit_code)
-    except KeyboardInterrupt:
-        _fail("stopped", 130)
     except ModynError as error:
         if "--traceback" in sys.argv:
             raise
@@ -103,11 +102,25 @@ def _unexpected(error: Exception) -> None:
         _fail(f"{error.strerror or error}{where}", 2)
     if "--traceback" in sys.argv:
         raise error
+    if (told := told_of(error)) is not None:
+        _fail(f"{told} (--traceback shows the rest)", 2)
     _fail(
         f"this is a fault in Modyn, please report it: {type(error).__name__}: {error} (--traceback shows the rest)", 1
     )
 
 
-def _fail(message: str, code: int) -> None:
+def _stop() -> NoReturn:
+    """Exit with 130. A second signal, for what is being done already, would end Python at once, and is not heard.
+
+    Python ends by the signal as well if the first came while it ran source text, as it does to define a named tuple: it makes a note of that.
+    Defining one clears the note.
+    """
+    for sent in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sent, signal.SIG_IGN)
+    namedtuple("Cleared", ())
+    _fail("stopped", 130)
+
+
+def _fail(message: str, code: int) -> NoReturn:
     print("\n".join(f"modyn: {line}" if line else line for line in message.splitlines()), file=sys.stderr)
     sys.exit(code)

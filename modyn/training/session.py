@@ -97,7 +97,8 @@ class Session:
         self.epoch, self.epoch_step, self.selected_at = 0, 0, 0
         self.loss = 0.0
         self.first_step_s = 0.0
-        self.load_s = self.train_s = 0.0
+        self.load_s = self.train_s = self.earlier_s = 0.0
+        self.epochs: list[dict[str, Any]] = []
         self.is_over = False
         one = device.type == "cpu" and ranks.num_ranks == 1
         self.ledger = Ledger(every=1 if one else CHECK_STEPS, reduce=None if ranks.num_ranks == 1 else ranks.total)
@@ -321,19 +322,19 @@ class Session:
         self, passed_s: float, num_samples: int, seconds: Mapping[str, float], held_out: Mapping[str, float]
     ) -> None:
         assert self.log is not None
-        self.log.append(
-            "epoch",
-            round=self.round,
-            epoch=self.epoch,
-            loss=self.loss,
-            num_samples=num_samples,
-            samples_per_s=num_samples / max(1e-9, passed_s),
-            seconds=seconds,
-            bound_by=bound_by(seconds),
-            learning_rates=self._learning_rates(),
-            peak_memory_bytes=peak_memory(self.device),
+        found = {
+            "epoch": self.epoch,
+            "loss": self.loss,
+            "num_samples": num_samples,
+            "samples_per_s": num_samples / max(1e-9, passed_s),
+            "seconds": dict(seconds),
+            "bound_by": bound_by(seconds),
+            "learning_rates": self._learning_rates(),
+            "peak_memory_bytes": peak_memory(self.device),
             **held_out,
-        )
+        }
+        self.log.append("epoch", round=self.round, **found)
+        self.epochs.append(found)
 
     def weights(self) -> Mapping[str, Tensor]:
         """The weights that training stands at: averages if there are any."""
@@ -348,7 +349,7 @@ class Session:
             num_seen=self.num_seen,
             num_steps=self.num_steps,
             loss=self.loss,
-            seconds={"load": self.load_s, "train": self.train_s},
+            seconds={"load": self.load_s, "train": self.train_s, "earlier": self.earlier_s},
             first_step_s=self.first_step_s,
             device=str(self.device),
             peak_memory_bytes=peak_memory(self.device),
@@ -397,10 +398,12 @@ class Session:
             "is_over": self.is_over,
             "load_s": self.load_s,
             "train_s": self.train_s,
+            "passed_s": self.earlier_s + time.perf_counter() - self._began,
+            "epochs": self.epochs,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Stand where ``save`` took the state."""
+        """Stand where ``save`` took the state, and log the epochs until then once more: the journal of a resumed run has lost them."""
         self.model.load_state_dict(state["model"])
         for optimizer, kept in zip(self.step.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(kept)
@@ -427,4 +430,8 @@ class Session:
         if self.drawn is not None:
             self.drawn.load_state_dict(state.get("drawn") or {})
         self.loss, self.is_over = state["loss"], state["is_over"]
-        self.load_s, self.train_s = state["load_s"], state["train_s"]
+        self.load_s, self.train_s, self.earlier_s = state["load_s"], state["train_s"], state["passed_s"]
+        self.epochs = state["epochs"]
+        if self.log is not None:
+            for epoch in self.epochs:
+                self.log.append("epoch", round=self.round, **epoch)

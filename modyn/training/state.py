@@ -22,7 +22,7 @@ from modyn.training.options import Training
 from modyn.types import Selection
 from modyn.workspace import write_durably
 
-_FORMAT = "modyn-training-state-1"
+_FORMAT = "modyn-training-state-2"
 
 
 def save(path: Path, state: Mapping[str, Any], *, belongs_to: str) -> None:

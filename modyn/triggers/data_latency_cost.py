@@ -78,7 +78,7 @@ class DataLatencyCost(Trigger):
 
     def _needed(self, counts: Any) -> Float64s:
         start, slope = self._costs.line()
-        return np.asarray(np.maximum(start + slope * counts, 0.0) * self.seconds_of_delay_per_training_second)
+        return np.asarray((start + slope * counts) * self.seconds_of_delay_per_training_second)
 
     def _note(self, batch: Samples, position: int) -> None:
         known = bool(self._costs.past)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, PrivateAttr, model_validator
+from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, PrivateAttr, model_validator
 
 from modyn.drift import Distance, DriftMetric, SquaredDistances
 from modyn.drift.kept import KeptPairs, Keyed
@@ -15,6 +15,7 @@ from modyn.drift.windows.amount import Amount
 from modyn.drift.windows.packing import pack, unpack
 from modyn.drift.windows.time import Time
 from modyn.policy import Options, name_of
+from modyn.problems import describe_value
 from modyn.triggers import Features, Trigger
 from modyn.triggers.criteria import Criterion, Evidence, Verdict
 from modyn.triggers.criteria.avoidable_misclassifications import AvoidableMisclassifications
@@ -28,9 +29,11 @@ from modyn.triggers.warmup import Warmup
 from modyn.types import Int64s, Round, Samples
 
 
-def _votes(value: str) -> str:
-    if re.fullmatch(r"majority|any|all|at-least [1-9]\d*", value) is None:
-        raise ValueError(f"must be majority, any, all, or 'at-least n'; got '{value}'")
+def _votes(value: object) -> object:
+    if not isinstance(value, str) or re.fullmatch(r"majority|any|all|at-least [1-9]\d*", value) is None:
+        raise ValueError(
+            f"must be majority, any, all, or at-least n, such as 'at-least 2'; got {describe_value(value)}"
+        )
     return value
 
 
@@ -83,7 +86,7 @@ class Drift(Trigger):
         default_factory=lambda: {"mmd": Judged(metric=Mmd(), criterion=Quantile())},
         description="by name: {metric: ..., criterion: ...}",
     )
-    decide: Annotated[str, AfterValidator(_votes)] = Field(
+    decide: Annotated[str, BeforeValidator(_votes)] = Field(
         "any", description="how the metrics vote: majority, any, all, or 'at-least n'"
     )
     check_every: Rhythm = Field(

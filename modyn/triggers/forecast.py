@@ -51,6 +51,8 @@ class TrainingCosts:
     def line(self) -> tuple[float, float]:
         """Seconds at zero samples and for each sample more; with one past training all trainings are taken to cost the same.
 
+        None is predicted to cost less than nothing: where the line would begin below zero, it is the one through zero.
+
         >>> costs = TrainingCosts(5)
         >>> for n in (100, 200, 300): costs.record(n, {"train": 1 + n / 100})
         >>> [round(number, 4) for number in costs.line()]
@@ -61,9 +63,10 @@ class TrainingCosts:
         unit = float(samples.mean()) or 1.0
         ends = [fitted_line(samples / unit, seconds, at, ridge=0.002) for at in (0.0, 1.0)]
         slope = max((ends[1] - ends[0]) / unit, 0.0)
-        return float(seconds.mean() - slope * samples.mean()), slope
+        start = float(seconds.mean() - slope * samples.mean())
+        return (start, slope) if start >= 0 else (0.0, float(samples @ seconds) / float(samples @ samples))
 
     def predict(self, num_samples: float) -> float:
-        """Seconds that a training on so many samples will take, at least 0."""
+        """Seconds that a training on so many samples will take."""
         start, slope = self.line()
-        return max(start + slope * num_samples, 0.0)
+        return start + slope * num_samples

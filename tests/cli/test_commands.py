@@ -193,6 +193,38 @@ def test_ctrl_c_stops_cleanly_and_the_run_goes_on_later(
     assert "finished, 5 rounds" in out
 
 
+def test_ctrl_c_gives_130_wherever_and_however_often_it_comes(tmp_path: Path) -> None:
+    (tmp_path / "interrupted.py").write_text("""
+import atexit, os, signal
+from modyn import cli
+
+def command(**options):
+    exec("raise KeyboardInterrupt")  # python -m remembers an interrupt that came while source text ran
+
+cli.app = command
+atexit.register(os.kill, os.getpid(), signal.SIGINT)
+cli.main()
+""")
+    command = [sys.executable, "-m", "interrupted"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (130, "modyn: stopped\n")
+
+
+def test_an_error_in_the_users_code_is_not_called_a_fault_in_modyn(
+    modyn: Modyn, pipeline_file: Write, stream: Workspace, tmp_path: Path
+) -> None:
+    (tmp_path / "own.py").write_text(
+        "from modyn.selectors.pickers import Picker\n\n\nclass Own(Picker):\n    'Mine.'\n\n"
+        "    def take(self, signal, budget, rng):\n        return {}['missing']\n"
+    )
+    coreset = "selector: {coreset: {budget: 20, signal: embedding, picker: './own.py:Own'}}"
+    path = pipeline_file(("seed: 7", f"{coreset}\nseed: 7"))
+    code, _, err = modyn("run", path, "-q")
+    assert code == 2
+    assert "own.py, line 8, return {}['missing']: KeyError: 'missing'" in err
+    assert "fault in Modyn" not in err
+
+
 def test_the_version_is_printed(modyn: Modyn) -> None:
     code, out, _ = modyn("--version")
     assert code == 0

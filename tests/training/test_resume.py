@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import random
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from modyn.errors import Damaged, TrainingError
+from modyn.runlog import RunLog
 from modyn.training import state
 from tests.training.toys import everything, mlp, same, trainer
 
@@ -61,6 +63,28 @@ def test_a_stopped_training_goes_on_at_the_step_and_ends_with_the_same_bits(step
     assert same(whole.weights, resumed.weights)
     assert (whole.num_steps, whole.loss) == (resumed.num_steps, resumed.loss)
     assert list((tmp_path / "b").iterdir()) == []
+
+
+def test_the_epochs_and_seconds_before_a_stop_are_told_by_the_training_that_goes_on(tmp_path):
+    def told(model, folder, name):
+        log = RunLog.create(tmp_path / "runs", name)
+        with log, suppress(KeyboardInterrupt):
+            fitted = trainer(model=model, state_dir=tmp_path / folder, log=log, **EVERYTHING_ON).fit(
+                everything(), round=2
+            )
+            return list(log.events("epoch")), fitted
+        return list(log.events("epoch")), None
+
+    whole, _ = told(mlp(dropout=0.3), "a", "whole")
+    first, nothing = told(stopping(33), "b", "first")
+    assert first
+    assert nothing is None
+    again, fitted = told(mlp(dropout=0.3), "b", "again")
+    assert [(e["epoch"], e["loss"], e["learning_rates"]) for e in again] == [
+        (e["epoch"], e["loss"], e["learning_rates"]) for e in whole
+    ]
+    assert fitted.seconds["earlier"] >= sum(sum(event["seconds"].values()) for event in first)
+    assert again[0].fields == first[0].fields
 
 
 @pytest.mark.parametrize(

@@ -79,11 +79,21 @@ def test_training_costs_are_learned_on_the_samples_that_arrived_whatever_was_sel
     assert trigger.state_dict()["costs"] == [[100, 100.0], [200, 200.0]]
 
 
-def test_training_costs_are_never_predicted_below_zero() -> None:
+def test_a_small_training_is_never_predicted_to_cost_nothing() -> None:
     costs = TrainingCosts(10)
     for n, seconds in ((1000, 1.0), (1100, 9.0)):
         costs.record(n, {"train": seconds})
     assert costs.predict(0) == 0.0
+    assert costs.predict(1) == pytest.approx((1000 * 1.0 + 1100 * 9.0) / (1000**2 + 1100**2))
+
+
+def test_costs_that_rise_steeply_make_no_round_of_one_sample() -> None:
+    trigger = build(Trigger, {"data-latency-cost": {"seconds_of_delay_per_training_second": 1e3, "first": 100}})
+    list(trigger.update(stream(100)))
+    trigger.inform(round_at(100, 0, seconds=5.0))
+    list(trigger.update(stream(180)[100:]))
+    trigger.inform(round_at(180, 1, seconds=1.0))
+    assert next(trigger.update(stream(300)[180:])) > 1
 
 
 def test_a_forecast_follows_a_trend_with_ridge_and_ignores_it_with_the_mean() -> None:
