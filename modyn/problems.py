@@ -88,6 +88,8 @@ def _message(detail: Any, cls: type[BaseModel] | None) -> str:
         return "is required but missing"
     if detail["type"] in ("modyn", "value_error", "assertion_error"):
         return str(detail["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    if detail["type"] == "model_type" and cls is not None and name in cls.model_fields:
+        return f"must be {_option_words(cls, name)}; got {describe_value(detail['input'])}"
     return f"{detail['msg'][:1].lower()}{detail['msg'][1:]}; got {describe_value(detail['input'])}"
 
 

@@ -81,6 +81,11 @@ def test_a_pipeline_made_in_python_tells_its_problems_as_a_file_does() -> None:
     ]
 
 
+def test_a_number_where_options_are_meant_is_told_which_options_there_are() -> None:
+    with pytest.raises(ConfigError, match=r"training\.ema: must be \{decay\} or null; got 0\.99$"):
+        Pipeline.of(config.override(config.parse(TEXT), ["training.ema=0.99"]))
+
+
 def test_a_setting_from_a_mapping_is_named_where_it_is_wrong() -> None:
     with pytest.raises(ConfigError, match=r"^--set seed=-1: seed: input should be greater than or equal to 0; got -1$"):
         Pipeline.of(config.override(config.parse(TEXT), {"seed": -1}))

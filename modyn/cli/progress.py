@@ -23,6 +23,9 @@ _DOING = {
 _ENDED = {"run-finished": "finished", "run-stopped": "stopped", "run-failed": "failed"}
 
 
+_MOST_WARNINGS = 20
+
+
 class _Row:
     """What is known of one pipeline's run so far."""
 
@@ -87,6 +90,7 @@ class Progress:
     def __init__(self, console: Console, names: list[str], *, hidden: bool = False) -> None:
         self._console, self._hidden = console, hidden
         self._rows = [_Row(name) for name in names]
+        self._warned: set[str] = set()
         self._live = Live(get_renderable=self._table, console=console, refresh_per_second=4, transient=False)
 
     def __enter__(self) -> "Progress":
@@ -111,10 +115,23 @@ class Progress:
 
         def take(event: Event) -> None:
             row.take(event)
+            if event.kind == "warning" and not self._hidden:
+                self._tell_warning(row, event)
             if not self._console.is_terminal and not self._hidden:
                 self._print_line(row, event)
 
         return take
+
+    def _tell_warning(self, row: _Row, event: Event) -> None:
+        """A line for a warning, above the table if there is one; the same words once, and after a few no more."""
+        message = str(event["message"])
+        if message in self._warned or len(self._warned) > _MOST_WARNINGS:
+            return
+        self._warned.add(message)
+        words = (
+            f"warning: {message}" if len(self._warned) <= _MOST_WARNINGS else "more warnings are in the run's report"
+        )
+        self._console.print(f"{row.name}  {words}", highlight=False, markup=False)
 
     def _print_line(self, row: _Row, event: Event) -> None:
         if event.kind == "round-finished":

@@ -47,6 +47,15 @@ class Rewritten:
     bytes_removed: int
 
 
+def _in_words(bytes_removed: int) -> str:
+    """How much shorter a shard has become, or longer, where the keys of the others are written down from now on."""
+    return (
+        f"{bytes_removed:,} bytes"
+        if bytes_removed >= 0
+        else f"{-bytes_removed:,} bytes longer, with the keys that are left"
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Receipt:
     """What a purge removed. ``key_ranges`` are half-open; ``keys_sha256`` is of the keys as little-endian int64, ascending."""

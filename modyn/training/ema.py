@@ -5,6 +5,27 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from modyn.errors import counted
+
+LEFT_AT_MOST = 0.1
+"""Share of the starting weights in the averages above which a run is warned."""
+
+
+def unsettled(decay: float, num_steps: int) -> str | None:
+    """Says so if averages over so few steps still hold much of the weights that training began with; None if they do not.
+
+    >>> unsettled(0.9, 100)
+    >>> unsettled(0.999, 1000)
+    'training.ema: after 1,000 steps the averages are still 37 % the weights that training began with; so few need a decay of 0.9970 or less'
+    """
+    share = decay**num_steps
+    if share <= LEFT_AT_MOST:
+        return None
+    return (
+        f"training.ema: after {counted(num_steps, 'step')} the averages are still {100 * share:.0f} % the weights that training began with; "
+        f"so few need a decay of {1 - 3 / max(6, num_steps):.{len(str(num_steps))}f} or less"
+    )
+
 
 class MovingAverage:
     """``average = decay * average + (1 - decay) * weight`` after each step; buffers and whole numbers are taken as they are."""

@@ -26,11 +26,35 @@ from modyn.training.tensors import each, layout
 from modyn.types import Array, Float32s, Int64s, Selection
 
 TEXT = "text:"
+OF_TORCH = (
+    *("optimizer", "scheduler", "warmup", "clip", "accumulate", "precision"),
+    *("ema", "hooks", "checkpoint", "compile", "pretrained"),
+)
+"""Options that an estimator has no use for."""
 
 
 def is_estimator(model: object) -> bool:
     """Whether a model is an estimator instead of a torch module."""
     return hasattr(model, "fit") and hasattr(model, "predict") and not isinstance(model, torch.nn.Module)
+
+
+def check_options(options: Training) -> str | None:
+    """What the options say that changes nothing for an estimator, in a sentence; None if nothing does.
+
+    Raises TrainingError for those without which the result would be another than asked for.
+    """
+    refused = [
+        name for name, asked in (("devices", options.devices > 1), ("early_stopping", options.early_stopping)) if asked
+    ]
+    if refused:
+        raise TrainingError(f"training.{refused[0]}: needs a torch model; an estimator learns by itself")
+    fields = type(options).model_fields
+    idle = [name for name in OF_TORCH if getattr(options, name) != fields[name].get_default(call_default_factory=True)]
+    return (
+        f"training: {', '.join(idle)}: for torch models; an estimator learns by itself, and nothing changes"
+        if idle
+        else None
+    )
 
 
 def features_of(batch: Batch) -> Array:
@@ -118,7 +142,7 @@ def _put(found: dict[str, Tensor], name: str, value: Any, owner: str) -> None:
             return
         raise TrainingError(
             f"{owner} keeps {name} as a {type(value).__name__}; only estimators that learn arrays and numbers can be kept "
-            f"(linear models, SGD, naive Bayes, MLP, ...)"
+            "(linear and logistic models, SGD, naive Bayes, discriminant analysis)"
         )
 
 
@@ -196,12 +220,16 @@ def fit(
     )
 
 
-def check(estimator: Any, loader: Loader, keys: Int64s) -> str:
-    """Let an estimator learn from a few samples, and say in one line what was found. Raises TrainingError if it cannot."""
+def check(estimator: Any, loader: Loader, keys: Int64s, *, fresh: Callable[[], Any]) -> str:
+    """Let an estimator learn from a few samples, and say in one line what was found.
+
+    Raises TrainingError if it cannot, or what it learns cannot be kept.
+    """
     with closing(loader.batches(Selection(keys), Plan(batch_size=len(keys)))) as batches:  # type: ignore[type-var]
         batch = next(batches)
     classes = np.unique(labels_of(batch)) if "classes" in _parameters(estimator, "partial_fit") else None
     learn(estimator, iter([batch]), classes=classes, where="check")
+    _check_kept(estimator, restore(fresh(), state_of(estimator)), features_of(batch))
     shape = list(predictions(estimator, features_of(batch)).shape)
     return f"parser gives {layout(batch.inputs)}, {type(estimator).__name__} gives {shape}"
 

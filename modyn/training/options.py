@@ -225,7 +225,7 @@ class Training(Options):
     compile: bool | Literal["default", "reduce-overhead", "max-autotune"] = Field(
         False, description="compile the model with torch.compile, in a mode if one is named"
     )
-    devices: PositiveInt = Field(1, description="devices (on a CPU: processes) that share each batch")
+    devices: PositiveInt = Field(1, le=256, description="devices (on a CPU: processes) that share each batch")
     pretrained: Path | None = Field(
         None, description="safetensors file with the weights that start: pretrained loads; null = what the model brings"
     )

@@ -25,6 +25,7 @@ from modyn.training.cache import MemoryRows, ParsedCache, in_memory, on_disk
 from modyn.training.choice import Choice
 from modyn.training.clock import Clock
 from modyn.training.device import find_device, threads
+from modyn.training.ema import unsettled
 from modyn.training.failures import explain
 from modyn.training.fitted import Fitted
 from modyn.training.held_out import Watch, hold_out
@@ -88,6 +89,7 @@ class Trainer:
         self._predicts_with: Mapping[str, Tensor] | None = None
         self._compiled: tuple[nn.Module, Callable[..., Any]] | None = None
         self._told = [SLOW_HALF] if log is not None and self.is_slow_half else []
+        self._noted: set[str] = set()
 
     @property
     def is_slow_half(self) -> bool:
@@ -114,6 +116,12 @@ class Trainer:
         if self.options.cache == "memory":
             return in_memory(folder)
         return on_disk(folder, otherwise=self.state_dir or Path.cwd())
+
+    def _note(self, about: str, message: str | None) -> None:
+        """Have something written to the log with the next warnings, once for each thing that it is about."""
+        if message is not None and self.log is not None and about not in self._noted:
+            self._noted.add(about)
+            self._told.append(message)
 
     def _pass_on_warnings(self) -> None:
         """What trainer and cache have to say, as warnings of the run; each is said once."""
@@ -189,8 +197,8 @@ class Trainer:
         round: int,  # noqa: A002
         start: Mapping[str, Tensor] | None,
     ) -> Fitted:
-        if self.options.devices > 1 or self.options.early_stopping is not None:
-            raise TrainingError("an estimator learns by itself: early_stopping and devices need a torch model")
+        self._note("estimator", estimators.check_options(self.options))
+        self._pass_on_warnings()
         with threads(self.options.threads), seeded(derived_seed(self.seed, TRAIN, round), self.device):
             return estimators.fit(
                 self._built(round),
@@ -248,11 +256,14 @@ class Trainer:
             if saved is not None and (state := states.load(saved.path, belongs_to=saved.belongs_to)) is not None:
                 session.load_state_dict(state)
             session.run(self.loader, self._score)
+        fitted = session.fitted()
         if ranks.is_first:
+            if start is None and self.options.ema is not None:
+                self._note("ema", unsettled(self.options.ema.decay, fitted.num_steps))
             self._pass_on_warnings()
         if saved is not None and ranks.is_first:
             saved.path.unlink(missing_ok=True)
-        return session.fitted()
+        return fitted
 
     def _held_out(self, selection: Selection, round: int) -> tuple[Selection, Watch | None]:  # noqa: A002
         stopping = self.options.early_stopping
@@ -399,7 +410,9 @@ class Trainer:
         if not len(chosen):
             raise TrainingError("there are no samples to check parser and model with")
         if self._learns_by_itself:
-            return estimators.check(self._built(0), self.loader, chosen)
+            idle = estimators.check_options(self.options)
+            said = estimators.check(self._built(0), self.loader, chosen, fresh=lambda: self._built(0))
+            return said if idle is None else f"{said}; warning: {idle}"
         plan = Plan(batch_size=len(chosen), augment=True)
         block = next(plan.blocks(Selection(chosen), max_batches=1))
         batch = next(self.loader.load(block, plan).batches()).to(self._move)

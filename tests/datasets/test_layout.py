@@ -52,6 +52,14 @@ def test_compaction_changes_no_answer_and_no_version(dataset):
     assert dataset.verify() == []
 
 
+def test_a_receipt_says_where_a_shard_became_longer_by_the_keys_that_are_left(dataset):
+    dataset.append({"x": np.zeros(5000, np.int8)}, timestamps=np.zeros(5000, np.int64))
+    dataset.delete([7])
+    receipt = dataset.purge()
+    assert receipt.shards[0].bytes_removed < 0
+    assert f"(1 sample, {-receipt.shards[0].bytes_removed:,} bytes longer, with the keys that are left)" in str(receipt)
+
+
 def test_a_shard_is_an_ordinary_arrow_file(dataset):
     fill(dataset).compact()
     with pa.memory_map(str(dataset.folder / shard_files(dataset)[0])) as file:

@@ -84,3 +84,25 @@ def test_check_and_the_log_know_estimators():
     data.columns["x"][3] = np.nan
     with pytest.raises(TrainingError, match="GaussianNB: Input X contains NaN"):
         trainer(data=data, model=GaussianNB).fit(everything(), round=0)
+
+
+def test_options_of_torch_models_are_told_to_change_nothing_for_an_estimator_once():
+    make = lambda: SGDClassifier(loss="log_loss")  # noqa: E731
+    log = Journal()
+    fit = trainer(model=make, log=log, accumulate=2, ema={"decay": 0.9}, precision="bf16")
+    assert "warning: training: accumulate, precision, ema: for torch models" in fit.check(KEYS)
+    fitted = [fit.fit(everything(), round=number) for number in range(2)]
+    (told,) = [fields["message"] for kind, fields in log.events if kind == "warning"]
+    assert told.startswith("training: accumulate, precision, ema: for torch models")
+    assert same(fitted[0].weights, trainer(model=make).fit(everything(), round=0).weights)
+
+
+@pytest.mark.parametrize("options", [{"devices": 2}, {"early_stopping": {"share": 0.2}}])
+def test_check_refuses_what_an_estimator_cannot_do(options):
+    with pytest.raises(TrainingError, match=rf"training\.{next(iter(options))}: needs a torch model"):
+        trainer(model=GaussianNB, **options).check(KEYS)
+
+
+def test_check_refuses_an_estimator_that_cannot_be_kept():
+    with pytest.raises(TrainingError, match="RandomForestClassifier keeps estimator as"):
+        trainer(model=lambda: RandomForestClassifier(n_estimators=2)).check(KEYS)

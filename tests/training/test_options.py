@@ -31,6 +31,20 @@ def rates(**options):
     return [fields["learning_rates"] for _, fields in journal.events]
 
 
+def test_averages_over_too_few_steps_are_warned_of_unless_training_went_on():
+    journal = Journal()
+    fit = trainer(data=reader(256), log=journal, ema={"decay": 0.999})
+    fitted = fit.fit(everything(256), round=0)
+    (told,) = [fields["message"] for kind, fields in journal.events if kind == "warning"]
+    assert "the averages are still 99 % the weights that training began with" in told
+    fit.fit(everything(256), round=1)
+    later = trainer(data=reader(256), log=(calm := Journal()), ema={"decay": 0.999})
+    later.fit(everything(256), round=0, start=fitted.weights)
+    trainer(data=reader(256), log=calm, ema={"decay": 0.1}).fit(everything(256), round=0)
+    assert "warning" not in [kind for kind, _ in calm.events]
+    assert [kind for kind, _ in journal.events].count("warning") == 1
+
+
 CHANGING = {
     "epochs": 2,
     "samples": 100,

@@ -1,10 +1,12 @@
 """TensorBoard and MLflow are shown what a run logs."""
 
 import builtins
+import os
+import shutil
 
 import pytest
 
-from modyn.errors import MissingExtra
+from modyn.errors import ConfigError, MissingExtra
 from modyn.runlog import RunLog
 from tests.training.toys import everything, same, trainer
 
@@ -41,8 +43,10 @@ def test_mlflow_is_shown_each_epoch_and_score(tmp_path, monkeypatch):
     from mlflow.tracking import MlflowClient
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE", raising=False)
     folder = fitted_with("mlflow", tmp_path)
+    assert "MLFLOW_ALLOW_FILE_STORE" not in os.environ
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     client = MlflowClient((folder / "mlflow").resolve().as_uri())
     (run,) = client.search_runs([client.get_experiment_by_name("modyn").experiment_id])
     assert [point.step for point in client.get_metric_history(run.info.run_id, "training/loss")] == [0, 1, 2]
@@ -64,3 +68,26 @@ def test_a_writer_that_is_not_installed_names_its_extra(writer, module, tmp_path
     monkeypatch.setattr(builtins, "__import__", without)
     with RunLog.create(tmp_path, "toy") as log, pytest.raises(MissingExtra, match=rf"modyn\[{writer}\]"):
         trainer(log=log, writers=[writer])
+
+
+def test_a_writer_that_cannot_begin_says_why_and_under_which_option(tmp_path, monkeypatch):
+    pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "nowhere://at-all")
+    with (
+        RunLog.create(tmp_path, "toy") as log,
+        pytest.raises(ConfigError, match=r"^training\.writers: mlflow: .*nowhere"),
+    ):
+        trainer(log=log, writers=["mlflow"])
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_writer_that_fails_later_is_told_of_once_and_training_goes_on(tmp_path, monkeypatch):
+    pytest.importorskip("mlflow")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with RunLog.create(tmp_path, "toy") as log:
+        fit = trainer(log=log, writers=["mlflow"], epochs=3)
+        shutil.rmtree(log.folder / "mlflow")
+        fitted = fit.fit(everything(), round=0)
+        (told,) = [event["message"] for event in log.events("warning")]
+    assert same(fitted.weights, trainer(epochs=3).fit(everything(), round=0).weights)
+    assert told.startswith("training.writers: mlflow failed and is shown nothing more: ")
