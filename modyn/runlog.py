@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from modyn.errors import Damaged, NotFound, RunError, did_you_mean
-from modyn.workspace import check_name, sync_folder, write_durably
+from modyn.workspace import check_name, naming, sync_folder, write_durably
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -203,9 +203,11 @@ class RunLog:
     def _write(self, event: Event) -> None:
         assert self._file is not None
         line = {"seq": event.seq, "at": event.at, "kind": event.kind, "round": event.round, **event.fields}
-        self._file.write(json.dumps(line, default=_plain, allow_nan=False, separators=(",", ":")).encode() + b"\n")
-        self._next += 1
-        self._file.flush()
+        text = json.dumps(line, default=_plain, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+        with naming(self.path):
+            self._file.write(text)
+            self._next += 1
+            self._file.flush()
 
     def tell(self, event: Event) -> None:
         """Show an event to the observers without writing it (live progress is shown, not kept)."""

@@ -7,6 +7,7 @@ A workspace on a read-only disk can be read; what would change it is refused by 
 
 import os
 import re
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ import sqlalchemy as sa
 from modyn.errors import ConfigError
 
 DEFAULT = "modyn-workspace"
+_LEAST_FREE = 64 * 1024
+"""Bytes that SQLite needs beside its file to open it, also to read."""
 
 
 class Workspace:
@@ -67,6 +70,8 @@ class Workspace:
                 return engine
         except (OSError, sa.exc.SQLAlchemyError, ImportError) as error:
             reason = getattr(error, "orig", None) or error
+            if self.root.is_dir() and shutil.disk_usage(self.root).free < _LEAST_FREE:
+                reason = f"its disk is full ({reason})"
             raise ConfigError(f"the workspace {self.root} cannot be used: {reason}") from error
 
     @contextmanager
@@ -104,7 +109,7 @@ def write_durably(path: Path, content: bytes) -> None:
     """Write a file so that after a crash at any instant it is there whole, or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with naming(path), temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -113,6 +118,17 @@ def write_durably(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have errors of a file that is open tell which one, as those of opening it do: a full disk is first met by a write."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = str(path)
+        raise
 
 
 def sync_folder(folder: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from modyn.errors import Damaged, NotFound, RunError
 from modyn.runlog import RunLog
+from modyn.workspace import naming
 
 
 def finished(runs: Path, rounds: int = 2) -> RunLog:
@@ -131,3 +132,12 @@ def test_observers_see_events_and_progress_but_only_events_are_written(tmp_path:
         log.progress("training", epoch=0)
     assert seen == ["warning", "training"]
     assert [e.kind for e in log.events()] == ["warning"]
+
+
+def test_a_write_to_a_full_disk_names_the_file(tmp_path):
+    with (
+        pytest.raises(OSError, match=r"No space left on device: .*events\.jsonl"),
+        naming(tmp_path / "events.jsonl"),
+        open("/dev/full", "wb", buffering=0) as file,
+    ):
+        file.write(b"x")
