@@ -89,8 +89,12 @@ class MissingExtra(ModynError):
         super().__init__(f"{package} is not installed; it comes with: pip install 'modyn[{extra}]'")
 
 
+MOST_NAMES = 50
+"""An error message lists at most so many names."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The end of an error message: the nearest known name, or all of them.
+    """The end of an error message: the nearest known name, or all of them; of very many, the first.
 
     >>> did_you_mean("evry", ["every", "once"])
     "Did you mean 'every'?"
@@ -102,7 +106,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     nearest = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
     if nearest:
         return f"Did you mean '{by_lower[nearest[0]]}'?"
-    return f"Known: {', '.join(choices)}." if choices else "None is known."
+    more = f", and {len(choices) - MOST_NAMES:,} more" if len(choices) > MOST_NAMES else ""
+    return f"Known: {', '.join(choices[:MOST_NAMES])}{more}." if choices else "None is known."
 
 
 def counted(number: int, what: str) -> str:

@@ -78,6 +78,8 @@ def main() -> None:
         sys.exit(1)
     except Exception as error:
         _unexpected(error)
+    if code == 130:  # typer's word for a KeyboardInterrupt in a command
+        _stop()
     sys.exit(code if isinstance(code, int) else 0)
 
 

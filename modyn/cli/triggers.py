@@ -1,8 +1,9 @@
 """``modyn simulate``, ``modyn triggers explain`` and ``modyn triggers fire``: when to train, before, after and during a run."""
 
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -60,6 +61,20 @@ def simulate(
         f"{counted(len(found.firings), 'firing')} over {counted(found.num_samples, 'sample')}, "
         f"simulated in {found.seconds:.2f} s"
     )
+    for doubt in _doubts(found.notes, has_model=checkpoint is not None or run is not None):
+        console.print(f"Mind: {doubt}", highlight=False, soft_wrap=True)
+
+
+def _doubts(notes: Sequence[Mapping[str, Any]], *, has_model: bool) -> Iterator[str]:
+    """What a simulation was not told, so that a real run would fire elsewhere."""
+    blind = sum(note.get("reason") == "there is no checkpoint yet" for note in notes)
+    if blind and not has_model:
+        yield (
+            f"{counted(blind, 'check')} had no model to look at, and a run would have one after its first round; show the trigger one with "
+            "--run RUN or --checkpoint RUN/ROUND"
+        )
+    if any(note.get("training_seconds") == 0 for note in notes):
+        yield "a training was said to cost nothing, so none was too dear; say what it costs with --training-seconds"
 
 
 @app.command("explain")

@@ -102,6 +102,8 @@ def policy_text(document: Any) -> str:
     ('every (interval 30d)', 'all')
     >>> policy_text({"uniform": {"budget": "25%", "history": {"last": 2, "time": None}, "warmup_rounds": 0}})
     'uniform (budget 25%, history last 2)'
+    >>> policy_text({"drift": {"metrics": {"a": {"metric": {"energy": {"pca": None}}}}}})
+    'drift (metrics a (metric energy))'
     """
     if not isinstance(document, Mapping):
         return _value_text(document)
@@ -114,13 +116,18 @@ def policy_text(document: Any) -> str:
 
 
 def _is_off(value: Any) -> bool:
-    return all(map(_is_off, value.values())) if isinstance(value, Mapping) else not value
+    return not _names(value) and all(map(_is_off, value.values())) if isinstance(value, Mapping) else not value
+
+
+def _names(value: Any) -> bool:
+    """Whether it names something that has options, which may all be off."""
+    return isinstance(value, Mapping) and len(value) == 1 and all(isinstance(item, Mapping) for item in value.values())
 
 
 def _value_text(value: Any) -> str:
     if isinstance(value, Mapping):
-        parts = [f"{key} {_within(item)}".strip() for key, item in value.items() if not _is_off(item)]
-        return parts[0] if len(parts) == 1 else f"({', '.join(parts)})"
+        parts = [f"{key} {_within(item)}".strip() for key, item in value.items() if _names(value) or not _is_off(item)]
+        return parts[0] if len(parts) == 1 else f"({', '.join(parts)})" if parts else ""
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "[" + ", ".join(map(_value_text, value)) + "]"
     return "on" if value is True else "" if value is None else str(value)
@@ -129,7 +136,7 @@ def _value_text(value: Any) -> str:
 def _within(value: Any) -> str:
     """An option's value after its name; options of its own stand in brackets."""
     text = _value_text(value)
-    return f"({text})" if isinstance(value, Mapping) and not text.startswith("(") else text
+    return f"({text})" if isinstance(value, Mapping) and " " in text and not text.startswith("(") else text
 
 
 def rows_of(table: "pd.DataFrame") -> list[Any]:

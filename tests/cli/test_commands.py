@@ -198,14 +198,14 @@ def test_ctrl_c_gives_130_wherever_and_however_often_it_comes(tmp_path: Path) ->
 import atexit, os, signal
 from modyn import cli
 
-def command(**options):
+@cli.app.command("wait")
+def wait():
     exec("raise KeyboardInterrupt")  # python -m remembers an interrupt that came while source text ran
 
-cli.app = command
 atexit.register(os.kill, os.getpid(), signal.SIGINT)
 cli.main()
 """)
-    command = [sys.executable, "-m", "interrupted"]
+    command = [sys.executable, "-m", "interrupted", "wait"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (130, "modyn: stopped\n")
 
@@ -289,11 +289,25 @@ def test_a_trigger_is_simulated_and_explained(modyn: Modyn, pipeline_file: Write
     code, out, _ = modyn("simulate", path)
     assert code == 0
     assert "5 firings over 1,000 samples" in out
+    assert "Mind" not in out
     modyn("run", path, "-q")
     code, out, _ = modyn("triggers", "explain", "drifting", "2")
     assert code == 0
     assert "drifting-1, round 2: 200 new samples, trigger every" in out
     assert modyn("triggers", "explain", "drifting", "9")[0] == 2
+
+
+def test_a_simulation_says_what_it_was_not_told(modyn: Modyn, pipeline_file: Write, stream: Workspace) -> None:
+    low = "{performance: {check_every: 200, criteria: {low: {threshold: {value: 0.1}}}}}"
+    path = pipeline_file(("{every: {samples: 200}}", low))
+    assert "Mind: 5 checks had no model to look at" in modyn("simulate", path)[1]
+    modyn("run", path, "-q")
+    assert "Mind" not in modyn("simulate", path, "--run", "drifting")[1]
+    costs = "{data-latency-cost: {seconds_of_delay_per_training_second: 1e9}}"
+    path = pipeline_file(("{every: {samples: 200}}", costs))
+    path.write_text(path.read_text().replace("1e9}", "1e9, first: 200}"))
+    assert "Mind: a training was said to cost nothing" in modyn("simulate", path)[1]
+    assert "Mind" not in modyn("simulate", path, "--training-seconds", 5)[1]
 
 
 def test_a_parser_that_names_no_column_is_told_the_nearest(modyn: Modyn, pipeline_file: Write, tmp_path: Path) -> None:
