@@ -11,6 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -140,7 +141,8 @@ class RunLog:
 
     def discard(self) -> None:
         """Remove the folder of a run that never began, and give its number back."""
-        self.close()
+        with suppress(OSError):  # what did not fit on the disk is not wanted any more
+            self.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def open(self, *, keep_until: str | None = None, and_between: frozenset[str] = frozenset()) -> None:
@@ -175,10 +177,15 @@ class RunLog:
 
     def close(self) -> None:
         """Give up the right to write. Does nothing if it is not held."""
-        for file in (self._file, self._lock):
-            if file is not None:
-                file.close()
+        file, lock = self._file, self._lock
         self._file = self._lock = None
+        try:
+            if file is not None:
+                with naming(self.path):
+                    file.close()
+        finally:
+            if lock is not None:
+                lock.close()
 
     def __enter__(self) -> "RunLog":
         return self

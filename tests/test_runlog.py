@@ -141,3 +141,15 @@ def test_a_write_to_a_full_disk_names_the_file(tmp_path):
         open("/dev/full", "wb", buffering=0) as file,
     ):
         file.write(b"x")
+
+
+def test_a_run_that_never_began_leaves_nothing_on_a_full_disk(tmp_path):
+    log = RunLog.create(tmp_path, "r")
+    log._file.close()
+    log._file = open("/dev/full", "ab")  # noqa: SIM115
+    with pytest.raises(OSError, match=r"events\.jsonl"):
+        log.append("run-started", run=log.run_id)
+    log.discard()
+    assert not log.folder.exists()
+    with RunLog.create(tmp_path, "r") as again:
+        assert again.run_id == log.run_id
