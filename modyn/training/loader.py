@@ -41,7 +41,8 @@ class Loader:
     """Prepares batches from a reader and a recipe.
 
     ``num_workers``: 0 = in the calling thread, n = in so many processes, None = in a background thread, or for recipes that go
-    sample by sample in one process less than there are cores.
+    sample by sample in one process less than there are cores. ``beside``: whether there is a core for a background thread; the calling one
+    loads otherwise.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Loader:
         label_transform: LabelTransform | None = None,
         cache: ParsedCache | None = None,
         pin: bool = False,
+        beside: bool = True,
     ) -> None:
         self.reader = reader
         self.recipe = recipe
@@ -60,7 +62,7 @@ class Loader:
         self.cache = cache
         self.pin = pin
         self.num_processes = self._processes(num_workers)
-        self.in_background = num_workers is None and not recipe.is_per_sample
+        self.in_background = beside and num_workers is None and not recipe.is_per_sample
         self._pool: workers.Pool | None = None
         self._labelled: tuple[Selection, Array | None] | None = None
         self._only: tuple[Selection, Reader] | None = None

@@ -157,8 +157,9 @@ class Training(Options):
         None,
         ge=0,
         le=256,
-        description="processes that parse; 0 = the training process itself; null = a background thread for a batch parser, "
-        "and for a per-sample parser one process less than there are cores. Results do not depend on it",
+        description="processes that parse; 0 = the training process itself; null = a background thread for a batch parser "
+        "(the training process where tensor operations take all of fewer than 4 cores), and for a per-sample parser one process less than there "
+        "are cores. Results do not depend on it",
     )
     optimizer: Named | list[Named] = Field(
         Named("adamw"),
@@ -184,8 +185,8 @@ class Training(Options):
     )
     threads: PositiveInt | None = Field(
         None,
-        description="CPU threads within a tensor operation (null = as many as torch takes); 1 is fastest for small networks, "
-        "and most robust on a busy machine",
+        description="CPU threads within a tensor operation (null = as many as torch takes, of 4 cores or more all but one); "
+        "1 is most robust on a busy machine",
     )
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N or mps")
     label_transform: Importable | None = Field(

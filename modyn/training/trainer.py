@@ -24,7 +24,7 @@ from modyn.training.blocks import Batch, Plan
 from modyn.training.cache import MemoryRows, ParsedCache, in_memory, on_disk
 from modyn.training.choice import Choice
 from modyn.training.clock import Clock
-from modyn.training.device import find_device, threads
+from modyn.training.device import find_device, shared_out, threads
 from modyn.training.ema import unsettled
 from modyn.training.failures import explain
 from modyn.training.fitted import Fitted
@@ -83,6 +83,7 @@ class Trainer:
         self.hooks = Hooks(options.hooks)
         writers.attach(options.writers, log)
         self.state_dir = state_dir or _folder_of(log)
+        self._threads, self._loads_beside = shared_out(options.threads, self.device)
         self.loader = self._new_loader(options.workers, cache=self._cache())
         self._predictor: nn.Module | None = None
         self._scorer: tuple[object, Scorer] | None = None
@@ -105,6 +106,7 @@ class Trainer:
             label_transform=None if options.label_transform is None else options.label_transform.load(),
             cache=cache,
             pin=self.device.type == "cuda",
+            beside=self._loads_beside,
         )
 
     def _cache(self) -> ParsedCache | None:
@@ -169,7 +171,7 @@ class Trainer:
         if self._learns_by_itself:
             return self._fit_estimator(selection, round, start)
         work = self._rank_work(selection, round, start)
-        with threads(self.options.threads), devices.joined(self.options.devices, self.device, work) as ranks:
+        with threads(self._threads), devices.joined(self.options.devices, self.device, work) as ranks:
             return self._fit(selection, round=round, start=start, choice=choice or Choice(), ranks=ranks, began=began)
 
     @property
@@ -199,7 +201,7 @@ class Trainer:
     ) -> Fitted:
         self._note("estimator", estimators.check_options(self.options))
         self._pass_on_warnings()
-        with threads(self.options.threads), seeded(derived_seed(self.seed, TRAIN, round), self.device):
+        with threads(self._threads), seeded(derived_seed(self.seed, TRAIN, round), self.device):
             return estimators.fit(
                 self._built(round),
                 self.loader,
@@ -320,7 +322,7 @@ class Trainer:
                 return np.concatenate([estimators.predictions(model, estimators.features_of(b)) for b in batches])
         model = self._model_with(weights)
         parts = []
-        limit = threads(self.options.threads)
+        limit = threads(self._threads)
         with limit, torch.inference_mode(), closing(self.in_order(keys, labelled=False)) as batches:  # type: ignore[type-var]
             for batch in batches:
                 outputs = self._forward(model, batch, where="prediction")
@@ -338,7 +340,7 @@ class Trainer:
             raise TrainingError(
                 "signals need a torch model, and this one is an estimator: choose a selector without signals"
             )
-        with threads(self.options.threads):
+        with threads(self._threads):
             return self._score(self._model_with(weights), names, keys, precision=precision)
 
     def _score(self, model: nn.Module, names: Sequence[Name], keys: Int64s, *, precision: str | None = None) -> Signals:
