@@ -99,11 +99,11 @@ def _unexpected(error: Exception) -> None:
     if hasattr(error, "show") and hasattr(error, "exit_code"):  # click's usage errors, wherever typer keeps its click
         error.show()
         sys.exit(error.exit_code)
+    if "--traceback" in sys.argv:
+        raise error
     if isinstance(error, OSError):
         where = f" ({error.filename})" if error.filename else ""
         _fail(f"{error.strerror or error}{where}", 2)
-    if "--traceback" in sys.argv:
-        raise error
     if (told := told_of(error)) is not None:
         _fail(f"{told} (--traceback shows the rest)", 2)
     _fail(

@@ -99,6 +99,8 @@ class _Scored(Selector):
 
     def select(self, candidates: Candidates, budget: int, signals: Signals, rng: np.random.Generator) -> Selection:
         check_finite(candidates, signals)
+        if budget >= len(candidates):  # there is nothing to choose, and each stands for itself
+            return Selection(candidates.keys)
         rows, weights = self._pick(signals, budget, rng, candidates.labels)
         order = np.argsort(rows)
         return Selection(candidates.keys[rows[order]], None if weights is None else weights[order])

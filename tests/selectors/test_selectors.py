@@ -12,6 +12,7 @@ from modyn.errors import ConfigError
 from modyn.policy import build
 from modyn.selectors import Selector
 from modyn.selectors.shares import group_codes, grouped_rows, water_fill
+from modyn.types import Gradients
 from tests.selectors.stream import candidates, play
 
 
@@ -152,6 +153,35 @@ def test_recency_halves_with_each_half_life():
         old = (times[np.searchsorted(given_.keys, chosen.keys)] == 0).mean()
         assert old == pytest.approx(1 / 3, abs=0.03)
         assert (len(np.unique(chosen.keys)) == 3000) != replace
+
+
+def test_drawing_with_replacement_takes_samples_several_times():
+    given_ = candidates(400)
+    chosen = make({"uniform": {"budget": 400, "replace": True}}).choose(given_, None, seed=1)
+    assert len(chosen) == 400
+    assert len(np.unique(chosen.keys)) == pytest.approx(400 * (1 - np.exp(-1)), abs=25)
+    assert (np.diff(chosen.keys) >= 0).all()
+    assert np.isin(chosen.keys, given_.keys).all()
+
+
+def test_groups_drawn_with_replacement_have_equal_shares_however_small_they_are():
+    given_ = candidates(400)
+    labels = np.repeat([0, 1, 2], [390, 9, 1])
+    given_ = dataclasses.replace(given_, samples=dataclasses.replace(given_.samples, labels=labels))
+    chosen = make({"balanced": {"budget": 300, "replace": True}}).choose(given_, None, seed=1)
+    counts = np.bincount(labels[np.searchsorted(given_.keys, chosen.keys)])
+    assert counts.tolist() == [100, 100, 100]
+    fair = make({"balanced": {"budget": 300}}).choose(given_, None, seed=1)
+    assert np.bincount(labels[np.searchsorted(given_.keys, fair.keys)]).tolist() == [290, 9, 1]
+
+
+def test_without_a_budget_a_coreset_is_everything_each_standing_for_itself():
+    given_ = candidates(300)
+    signals = {"gradient": Gradients(np.random.default_rng(0).normal(size=(300, 3)), None)}
+    for name in ("gradmatch", "craig"):
+        chosen = make({name: {}}).choose(given_, signals, seed=0)
+        assert chosen.keys.tolist() == given_.keys.tolist()
+        assert chosen.weights is None
 
 
 def test_ages_of_thousands_of_half_lives_are_no_problem():
