@@ -307,7 +307,7 @@ def extend(connection: sa.Connection, dataset_id: int, *, keys: range, schema: S
 
 
 def _run(connection: sa.Connection, statement: Any, values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The rows of a statement, compiled once and then run by the driver alone: each append waits for four of them (5 us instead of 50)."""
+    """The rows of a statement, compiled once and then run by the driver alone: each append waits for four of them (measured there: 13 to 65 us instead of 55 to 226)."""
     text, names = _compiled(statement, connection.dialect)
     given: Any = dict(values) if names is None else tuple([values[name] for name in names])
     cursor = connection.connection.cursor()

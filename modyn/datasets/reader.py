@@ -54,8 +54,8 @@ class Reader:
                     raise DataError(f"dataset '{state.name}' has no column '{name}'. {did_you_mean(name, known)}")
 
     def __getstate__(self) -> dict[str, Any]:
-        unpickled = dict.fromkeys(("_announcer", "_spans", "_only", "_looked"))
-        return {"_state": self._state, "_columns": self._columns, **unpickled}
+        made_anew = dict.fromkeys(("_announcer", "_spans", "_only", "_looked"))
+        return {"_state": self._state, "_columns": self._columns, **made_anew}
 
     def only(self, keys: Int64s) -> "Reader":
         """A reader of these keys alone. Whether one of them is deleted is looked up once for each change of the dataset, in the order given
