@@ -61,7 +61,7 @@ def in_order(files: list[Path], num_samples: int) -> Iterator[tuple[Tensor, Tens
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--records", type=int, default=1_000_000)
-    arguments.add_argument("--repeats", type=int, default=5)
+    arguments.add_argument("--repeats", type=int, default=9)
     given = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         dataset, records, files = make(Path(folder), given.records)

@@ -27,8 +27,6 @@ from modyn.workspace import Workspace, check_name
 
 _REMOVED = 2**62
 """The generation that a removed dataset is at, so that whoever has it open asks the catalog and finds it gone."""
-SHARD_BYTES = 64 << 20
-"""A writer keeps appended rows in memory up to this size before it writes them to a shard."""
 
 
 class Dataset:
@@ -188,8 +186,11 @@ class Dataset:
         with self.write() as writer:
             return writer.label(keys, labels)
 
-    def write(self, *, shard_bytes: int = SHARD_BYTES) -> Writer:
-        """Several appends, and rows of one's own in the catalog, in one transaction: ``with dataset.write() as writer``."""
+    def write(self, *, shard_bytes: int | None = None) -> Writer:
+        """Several appends, and rows of one's own in the catalog, in one transaction: ``with dataset.write() as writer``.
+
+        ``shard_bytes``: about how much goes into each shard; None = 64 MB gathered from many appends, up to 1 GB of a single one.
+        """
         return Writer(self._state, shard_bytes=shard_bytes, compact=self.compacts_in_background)
 
     def delete(self, keys: Any) -> int:

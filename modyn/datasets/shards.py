@@ -307,8 +307,10 @@ class OpenShard:
         return np.arange(self.shard.first_key, self.shard.end_key) if self.keys is None else self.keys
 
     def rows_of(self, keys: Int64s) -> Int64s:
-        """Rows of keys that lie in the shard's range; -1 for a key that is not there."""
-        return keys - self.shard.first_key if self.rank is None else self.rank.rows_of(keys)
+        """Rows of keys that lie in the shard's range, to be read only; -1 for a key that is not there."""
+        if self.rank is not None:
+            return self.rank.rows_of(keys)
+        return keys - self.shard.first_key if self.shard.first_key else keys
 
     def gather(self, name: str, rows: Int64s, out: Array) -> None:
         """Copy the rows of a column of kind ``array`` to ``out[n, ...]``; rows must be in range."""

@@ -240,16 +240,17 @@ class Snapshot:
         if first < 0 or highest >= self.shards[last].end_key:
             raise self._not_found(keys)
         if first == last:
-            return Places([self._piece(self.open(self.shards[first]), keys)], None)
+            opened = self.open(self.shards[first])
+            return Places([(opened, self._rows_in(opened, keys))], None)
         order, bounds = group(keys, self.first_keys)
         grouped = keys if order is None else keys.take(order)
         cuts = bounds.tolist()
         held = [i for i, (low, high) in enumerate(pairwise(cuts)) if low < high]
-        opened = self.open_all([self.shards[i] for i in held])
+        shards = self.open_all([self.shards[i] for i in held])
         if self._is_gapless:  # every offset is a row
             offsets = grouped - np.repeat(self.first_keys, bounds[1:] - bounds[:-1])
-            return Places([(o, offsets[cuts[i] : cuts[i + 1]]) for o, i in zip(opened, held, strict=True)], order)
-        pieces = [self._piece(o, grouped[cuts[i] : cuts[i + 1]]) for o, i in zip(opened, held, strict=True)]
+            return Places([(o, offsets[cuts[i] : cuts[i + 1]]) for o, i in zip(shards, held, strict=True)], order)
+        pieces = [self._piece(o, grouped[cuts[i] : cuts[i + 1]]) for o, i in zip(shards, held, strict=True)]
         return Places(pieces, order)
 
     @cached_property
@@ -261,10 +262,14 @@ class Snapshot:
         """Keys between a shard's first and the next one's as its rows. Raises NotFound for one that the shard does not hold."""
         if int(keys.max()) >= opened.shard.end_key:
             raise self._not_found(keys)
+        return opened, self._rows_in(opened, keys)
+
+    def _rows_in(self, opened: OpenShard, keys: Int64s) -> Int64s:
+        """The rows of keys in the range of a shard. Raises NotFound for one that it does not hold."""
         rows = opened.rows_of(keys)
         if opened.rank is not None and (rows < 0).any():
             raise self._not_found(keys)
-        return opened, rows
+        return rows
 
     def present(self, keys: Int64s) -> Array:
         """Which of the keys are live samples of this version."""

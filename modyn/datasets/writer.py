@@ -36,6 +36,10 @@ from modyn.types import Array, Int64s
 
 APPEND_LOCK = "append.lock"
 RESERVED = "__"
+SHARD_BYTES = 64 << 20
+"""Many appends are gathered to shards of this size. One append of as much is written as it is, without a copy, to shards of up to
+``compaction.TARGET_BYTES``: rows of fewer shards are read faster (measured on 156-byte rows: 40 ns each from one shard, 48 from six).
+"""
 INLINE_BYTES = 256 << 10
 """What is committed at once and takes no more than this is kept in the catalog until it is compacted: one wait for the disk, not two."""
 
@@ -50,9 +54,10 @@ class Writer:
     What is appended is there for everybody when the ``with`` block ends, and not at all if it ends by an error.
     """
 
-    def __init__(self, state: State, *, shard_bytes: int, compact: bool = True) -> None:
+    def __init__(self, state: State, *, shard_bytes: int | None = None, compact: bool = True) -> None:
         self._state = state
-        self._shard_bytes = shard_bytes
+        self._shard_bytes = shard_bytes or SHARD_BYTES
+        self._bulk_bytes = compaction.TARGET_BYTES if shard_bytes is None else shard_bytes
         self._compact = compact
         self._exit = ExitStack()
         self._connection: sa.Connection | None = None
@@ -248,11 +253,23 @@ class Writer:
         return keys
 
     def _add(self, rows: Rows) -> range:
+        if self._shard_bytes <= rows.num_bytes and self._shard_bytes < self._bulk_bytes:
+            return self._add_in_bulk(rows)
         if self._gathering is None:
             self._gathering = Gathering(self._known, self._shard_bytes)
         keys = self._take_keys(len(rows))
         for full in self._gathering.add(rows):
             self._enter("arrow", full, aside=True)
+        return keys
+
+    def _add_in_bulk(self, rows: Rows) -> range:
+        """Write many rows from the memory they are in, to as few shards as there can be."""
+        self._flush()
+        keys = self._take_keys(len(rows))
+        num_shards = -(-rows.num_bytes // self._bulk_bytes)
+        step = -(-len(rows) // num_shards)
+        for start in range(0, len(rows), step):
+            self._enter("arrow", _part(rows, slice(start, start + step)))
         return keys
 
     def _flush(self) -> None:
@@ -369,6 +386,16 @@ def _row(dataset_id: int, entry: dict[str, Any], written: Written | Packed | Non
         return {"dataset_id": dataset_id, **entry}
     file = {"file": written.path.name, "num_bytes": written.num_bytes, "sha256": written.sha256}
     return {"dataset_id": dataset_id, **entry, **file}
+
+
+def _part(rows: Rows, chosen: slice) -> Rows:
+    """Some of the rows: views, unless an array is not laid out as a file has it."""
+    labels = None if rows.labels is None else np.ascontiguousarray(rows.labels[chosen])
+    stored = {
+        name: np.ascontiguousarray(values[chosen]) if isinstance(values, np.ndarray) else values[chosen]
+        for name, values in rows.columns.items()
+    }
+    return Rows(rows.timestamps[chosen], labels, stored)
 
 
 def _as_array(values: Values) -> Array:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from modyn.training.joined import Joined
 from modyn.training.order import block_edges, epoch_order
 from modyn.training.tensors import Inputs, mapped, rows
 from modyn.types import Array, Int64s, Selection
@@ -52,7 +53,7 @@ class Batch:
         )
 
 
-STRETCH_ROWS, FIRST_ROWS = 2**17, 2**15
+STRETCH_ROWS, FIRST_ROWS = 2**20, 2**15
 
 
 @dataclass(eq=False)
@@ -60,7 +61,7 @@ class Stretch:
     """Many rows of a selection in the order of an epoch: ``keys[n]``, ``weights[n]`` and, once they are read, ``labels[n]``.
 
     They are put into order for many blocks at once: block by block, what was read of the samples in between would have driven the selection
-    out of the processor's cache (measured: 25 ns a row instead of 5).
+    out of the processor's cache.
     """
 
     selection: Selection
@@ -71,10 +72,13 @@ class Stretch:
     has_labels: bool = False
 
     @classmethod
-    def of(cls, selection: Selection, rows: Array) -> "Stretch":
-        """The stretch of these rows."""
+    def of(cls, selection: Selection, rows: Array, known: Joined | None = None) -> "Stretch":
+        """The stretch of these rows, with the labels if those of the selection are ``known``."""
         weights = None if selection.weights is None else selection.weights.take(rows)
-        return cls(selection, rows, selection.keys.take(rows), weights)
+        if known is None:
+            return cls(selection, rows, selection.keys.take(rows), weights)
+        keys, labels = known.take(rows)
+        return cls(selection, rows, keys, weights, labels, has_labels=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,8 +170,15 @@ class Plan:
         order = epoch_order(num_rows, seed=self.seed, round=self.round, epoch=epoch, window=self.shuffle_window)
         return order[: num_rows // self.batch_size * self.batch_size] if self.drop_last else order
 
-    def blocks(self, selection: Selection, *, max_batches: int) -> Iterator[Block]:
-        """The blocks of all epochs, in order."""
+    def blocks(
+        self,
+        selection: Selection,
+        *,
+        max_batches: int,
+        stretch_of: "Callable[[Selection, Array], Stretch] | None" = None,
+    ) -> Iterator[Block]:
+        """The blocks of all epochs, in order; ``stretch_of`` makes a stretch of rows, with labels that are known (None = without)."""
+        stretched = stretch_of or Stretch.of
         for epoch in range(self.first_epoch, self.end_epoch):
             chosen = self.selection_of(selection, epoch)
             order = self.order(len(chosen), epoch)
@@ -178,7 +189,7 @@ class Plan:
                     continue
                 if stretch is None or high > end:
                     first, end = low, max(high, low + (STRETCH_ROWS if stretch else FIRST_ROWS))
-                    stretch = Stretch.of(chosen, order[first:end])
+                    stretch = stretched(chosen, order[first:end])
                 yield self._block(stretch, slice(low - first, high - first), epoch, low // self.batch_size, start)
 
     def _block(self, stretch: Stretch, places: slice, epoch: int, first: int, start: int) -> Block:

@@ -23,12 +23,13 @@ from modyn.errors import DataError
 from modyn.training import workers
 from modyn.training.blocks import Batch, Block, Parsed, Plan, Stretch
 from modyn.training.cache import ParsedCache
+from modyn.training.joined import Joined
 from modyn.training.parsing import columns_nbytes
 from modyn.training.recipe import Recipe
 from modyn.training.tensors import Inputs, mapped, nbytes, rows
 from modyn.types import Array, Columns, Int64s, Reader, Selection
 
-BLOCK_ROWS = 65_536
+BLOCK_ROWS = 32_768
 BLOCK_BYTES = 16 * 2**20
 LABEL_ROWS = 8_000_000
 MOST_READERS = 4
@@ -64,7 +65,7 @@ class Loader:
         self.num_processes = self._processes(num_workers)
         self.in_background = beside and num_workers is None and not recipe.is_per_sample
         self._pool: workers.Pool | None = None
-        self._labelled: tuple[Selection, Array | None] | None = None
+        self._labelled: tuple[Selection, Joined | None] | None = None
         self._only: tuple[Selection, Reader] | None = None
 
     def _processes(self, num_workers: int | None) -> int:
@@ -80,7 +81,9 @@ class Loader:
         """
         if not len(selection) and not plan.selections:
             return
-        blocks = plan.blocks(selection, max_batches=self._max_batches(plan.selection_of(selection, 0), plan))
+        max_batches = self._max_batches(plan.selection_of(selection, 0), plan)
+        shuffled = plan.labelled and plan.shuffle_window != 0
+        blocks = plan.blocks(selection, max_batches=max_batches, stretch_of=self._stretch if shuffled else None)
         by_cache = self.cache is not None and self._fill(self.cache, selection, plan)
         if self.in_background or (by_cache and self._may_load_ahead):
             with Ahead(self._by_threads(blocks, plan), depth=2) as ahead:
@@ -97,7 +100,7 @@ class Loader:
         return self.num_processes > 0 and (augment is None or augment.per_sample is None)
 
     def _max_batches(self, selection: Selection, plan: Plan) -> int:
-        """Batches in the largest block: 65,536 rows or 16 MB. With smaller ones threads wait for Python's lock more often."""
+        """Batches in the largest block: 32,768 rows or 16 MB. With smaller ones threads wait for Python's lock more often."""
         if len(selection) <= plan.batch_size:
             return 1
         return max(1, min(BLOCK_ROWS, BLOCK_BYTES // self.row_bytes(selection.keys)) // plan.batch_size)
@@ -207,9 +210,15 @@ class Loader:
         if len(selection) > LABEL_ROWS:
             return self.reader.labels(stretch.keys)
         if self._labelled is None or self._labelled[0] is not selection:
-            self._labelled = selection, self.reader.labels(selection.keys)
-        labels = self._labelled[1]
-        return None if labels is None else labels.take(stretch.rows, axis=0)
+            labels = self.reader.labels(selection.keys)
+            self._labelled = selection, None if labels is None else Joined(selection.keys, labels)
+        known = self._labelled[1]
+        return None if known is None else known.labels.take(stretch.rows, axis=0)
+
+    def _stretch(self, selection: Selection, rows: Array) -> Stretch:
+        """A stretch of rows, with labels once those of the selection have been read."""
+        known = self._labelled[1] if self._labelled is not None and self._labelled[0] is selection else None
+        return Stretch.of(selection, rows, known)
 
     def _by_processes(self, blocks: Iterator[Block], plan: Plan) -> Iterator[Parsed]:
         first = next(blocks, None)

@@ -202,6 +202,30 @@ def test_a_large_write_becomes_several_shards(dataset):
     assert dataset.reader().read(np.arange(1000))["x"].tolist() == list(range(1000))
 
 
+@pytest.mark.parametrize(("largest", "num_files"), [(10**9, 2), (5_000, 5)])
+def test_one_large_append_is_written_as_it_is_among_small_ones(dataset, monkeypatch, largest, num_files):
+    """Of any layout in memory, to few shards; what comes before is kept in the catalog, what comes after is gathered."""
+    monkeypatch.setattr("modyn.datasets.writer.SHARD_BYTES", 4_000)
+    monkeypatch.setattr("modyn.datasets.compaction.TARGET_BYTES", largest)
+    wide = np.arange(1_200).reshape(300, 4).T.copy().T  # in Fortran's order
+    every_other = np.arange(600)[::2]
+    text = pa.array([f"sample {i}" for i in range(301)]).slice(1)
+    with dataset.write() as writer:
+        for start, num in ((0, 10), (10, 280), (290, 10)):
+            part = slice(start, start + num)
+            given = {"wide": wide[part], "text": text.slice(start, num), "odd": np.arange(300)[part] % 2 == 1}
+            keys = writer.append(given, timestamps=np.arange(300)[part], labels=every_other[part])
+            assert keys == range(start, start + num)
+    assert len(list(dataset.folder.glob("*.arrow"))) == num_files
+    found = dataset.reader().read(np.arange(300))
+    assert np.array_equal(found["wide"], wide)
+    assert found["text"].tolist() == text.to_pylist()
+    assert np.array_equal(found["odd"], np.arange(300) % 2 == 1)
+    assert np.array_equal(dataset.samples().labels, every_other)
+    assert np.array_equal(dataset.samples().timestamps, np.arange(300))
+    assert dataset.verify() == []
+
+
 def test_windows_by_key_and_by_time_are_half_open(dataset):
     dataset.append(numbers(4), timestamps=[10, 20, 30, 40])
     dataset.append(numbers(4), timestamps=[45, 15, 20, 50])
