@@ -15,13 +15,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from modyn import config
-from modyn.errors import ConfigError, ModynError, RunError
+from modyn.errors import ModynError, RunError
 from modyn.evaluation.options import Evaluation
 from modyn.models.spec import ModelSpec
-from modyn.policy import Options, json_schema, problems_of
+from modyn.policy import Options, json_schema
 from modyn.provenance import check_dataset, check_unchanged
 from modyn.run import Run
 from modyn.runlog import Observer, RunLog
@@ -66,15 +66,6 @@ class Pipeline(Options):
     stream: Stream = Field(default_factory=Stream, description="the part of the dataset to replay")
     seed: int = Field(0, ge=0, le=2**63 - 1, description="everything random follows from it")
     _document: config.Document = PrivateAttr(default_factory=lambda: config.Document({}))
-
-    def __init__(self, **options: Any) -> None:
-        """A pipeline from its options, each as a file would write it or as the object itself. Raises ConfigError with all problems."""
-        try:
-            super().__init__(**options)
-        except ValidationError as error:
-            raise ConfigError(problems_of(error, type(self))) from None
-
-    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # a document is built without it
 
     @field_validator("name")
     @classmethod

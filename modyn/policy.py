@@ -67,6 +67,20 @@ class Options(BaseModel):
             raise ValidationError.from_exception_data(cls.__name__, wrong)
         return data
 
+    def __init__(self, /, **options: Any) -> None:
+        """Options made in Python, each as a file would write it or as the object itself. Raises ConfigError with all problems."""
+        try:
+            super().__init__(**options)
+        except ValidationError as error:
+            raise ConfigError(problems_of(error, type(self), prefix=self._path())) from None
+
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # a document is built without it
+
+    @classmethod
+    def _path(cls) -> tuple[str, ...]:
+        """Where in a pipeline file the options would stand, for messages."""
+        return ()
+
     short: ClassVar[Mapping[str, Any] | None] = None
     """JSON schema of a shorter way to write these options, where a validator accepts one."""
 
@@ -113,6 +127,10 @@ class Policy(Options):
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> Any:
         return {ROLE_MARK: cls.role} if is_role(cls) else super().__get_pydantic_json_schema__(schema, handler)
+
+    @classmethod
+    def _path(cls) -> tuple[str, ...]:
+        return (cls.role, name_of(cls)) if cls.role else ()
 
     def __str__(self) -> str:
         return describe_value(to_document(self))

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -5,6 +6,7 @@ import pytest
 from modyn import policy
 from modyn.errors import ConfigError, NotFound
 from modyn.policy import Importable
+from modyn.training.options import Training
 from modyn.triggers import Trigger
 from modyn.triggers.every import Every
 
@@ -77,6 +79,33 @@ def test_a_changed_file_is_imported_again(own: Path) -> None:
 def test_what_is_not_written_as_a_policy_is_refused(document: object) -> None:
     with pytest.raises(ConfigError, match=r"a trigger is written as its name, or as \{name: \{option: value\}\}"):
         policy.build(Trigger, document)
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: Every(samples=-1), "trigger.every.samples: input should be greater than 0; got -1"),
+        (
+            lambda: Every(sampels=1, samples=2),
+            "trigger.every.sampels: no option is named 'sampels' here. Did you mean 'samples'?",
+        ),
+        (lambda: Every(), "trigger.every: needs exactly one of samples and interval"),
+        (lambda: Training(clip={"norm": 0}), "clip.norm: input should be greater than 0; got 0"),
+        (lambda: Training(epochs=True), "epochs: must be a number; got true"),
+    ],
+)
+def test_a_policy_made_in_python_is_refused_in_the_words_of_a_pipeline_file(
+    make: Callable[[], object], told: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        make()
+    assert str(caught.value) == told
+
+
+def test_all_problems_of_a_policy_made_in_python_are_told() -> None:
+    with pytest.raises(ConfigError) as caught:
+        Every(samples=0, interval="soon")
+    assert [problem.path for problem in caught.value.problems] == ["trigger.every.samples", "trigger.every.interval"]
 
 
 def test_an_instance_stands_for_itself() -> None:
