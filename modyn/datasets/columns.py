@@ -7,7 +7,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -34,7 +34,7 @@ class Column:
             return self.kind
         return self.dtype + (f"[{','.join(map(str, self.shape))}]" if self.shape else "")
 
-    @property
+    @cached_property
     def storage_dtype(self) -> np.dtype[Any]:
         """The NumPy type of the bytes on disk (Booleans take a byte each, as Arrow's bits cannot be viewed)."""
         return np.dtype(self.dtype).newbyteorder("<")

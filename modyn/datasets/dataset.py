@@ -21,7 +21,7 @@ from modyn.datasets.reader import Reader
 from modyn.datasets.snapshot import Snapshot
 from modyn.datasets.state import State, tell
 from modyn.datasets.writer import Writer
-from modyn.errors import AlreadyExists, DataError
+from modyn.errors import AlreadyExists, DataError, counted
 from modyn.types import Array, Int64s, Samples, Window, to_microseconds
 from modyn.workspace import Workspace, check_name
 
@@ -307,7 +307,7 @@ class Dataset:
 
     def __repr__(self) -> str:
         pinned = "" if self._state.version is None else f" at version {self._state.version}"
-        return f"<Dataset '{self.name}'{pinned}: {self.num_samples:,} samples>"
+        return f"<Dataset '{self.name}'{pinned}: {counted(self.num_samples, 'sample')}>"
 
 
 def _check_classes(names: Any) -> None:

@@ -17,7 +17,7 @@ from modyn.datasets.columns import Column
 from modyn.datasets.conditions import Condition
 from modyn.datasets.shards import OpenShard
 from modyn.datasets.snapshot import Rows, Snapshot, keys_of
-from modyn.errors import DataError, did_you_mean
+from modyn.errors import DataError, counted, did_you_mean
 from modyn.types import Array, Int64s, Window, to_datetime, unlabelled
 
 _DAY_US = 86_400 * 1_000_000
@@ -164,7 +164,7 @@ class Summary:
             "dataset": f"{self.name}, version {self.version}",
             "samples": f"{self.num_samples:,} (and {self.num_deleted:,} deleted, {self.deleted_share:.1%}, not yet purged)",
             "time": span,
-            "size": f"{self.num_bytes:,} bytes in {self.num_shards} shards ({self.storage})",
+            "size": f"{self.num_bytes:,} bytes in {counted(self.num_shards, 'shard')} ({self.storage})",
             "columns": ", ".join(f"{name}: {kind}" for name, kind in self.columns.items()) or "-",
             "label": self.label_type or "-",
         }
