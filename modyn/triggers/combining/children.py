@@ -2,11 +2,19 @@
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from modyn.policy import name_of
 from modyn.triggers import Features, Trigger
 from modyn.types import Round, Samples
+
+
+class _Begun(NamedTuple):
+    """A child in the middle of a piece: where it fires first, and its state before."""
+
+    firings: Iterator[int]
+    first: int | None
+    state: Any
 
 
 class Children:
@@ -15,12 +23,16 @@ class Children:
     def __init__(self, triggers: Sequence[Trigger]) -> None:
         self.triggers = tuple(triggers)
         self._notes: list[dict[str, Any]] = []
+        self._past: dict[int, Any] = {}
 
     def bind(self, features: Features) -> None:
         for child in self.triggers:
             child.bind(features)
 
     def inform(self, round: Round) -> None:  # noqa: A002
+        for number, state in self._past.items():
+            self.triggers[number].load_state_dict(state)
+        self._past = {}
         for child in self.triggers:
             child.inform(round)
 
@@ -45,32 +57,40 @@ class Children:
             start += len(piece)
 
     def _in_piece(self, piece: Samples, early: Sequence[int]) -> Iterator[tuple[int, list[bool]]]:
-        """The events of a piece; only the children numbered in ``early`` may fire before its first sample."""
-        started = self._before(piece, early) if len(piece) else {}
-        if started:
+        """The events of a piece; only the children numbered in ``early`` may fire before its first sample.
+
+        Where one of those does, the others have run past that border. If a round takes place there, they are set back and begin again: what
+        they checked at the border they check once more after the round.
+        """
+        begun: dict[int, _Begun] = {}
+        while len(piece) and (fired := self._begin(piece, begun, early, may_go_back=len(early) > 1)):
             self._collect()
-            yield -1, [number in started for number in range(len(self.triggers))]
-        running = [started.get(n) or child.update(piece) for n, child in enumerate(self.triggers)]
-        votes = [next(firings, None) is not None for firings in running]
+            past = [number for number, child in begun.items() if child.first != -1]
+            self._past = {number: begun[number].state for number in past}
+            yield -1, [number in fired for number in range(len(self.triggers))]
+            begun = {number: child for number, child in begun.items() if number not in past or number in self._past}
+            self._past = {}
+        begun = {n: c if c.first != -1 else c._replace(first=next(c.firings, None)) for n, c in begun.items()}
+        self._begin(piece, begun, range(len(self.triggers)))
+        votes = [begun[number].first is not None for number in range(len(self.triggers))]
         self._collect()
         if any(votes):
             yield len(piece) - 1, votes
-        for firings in running:
-            for _ in firings:
+        for child in begun.values():
+            for _ in child.firings:
                 pass
 
-    def _before(self, piece: Samples, early: Sequence[int]) -> dict[int, Iterator[int]]:
-        """The children that fire before the piece's first sample, each waiting there. One that runs past it is set back."""
-        waiting: dict[int, Iterator[int]] = {}
-        for number in early:
+    def _begin(
+        self, piece: Samples, begun: "dict[int, _Begun]", numbers: Sequence[int], *, may_go_back: bool = False
+    ) -> list[int]:
+        """Let those of the children begin that have not yet; which of them fire before the piece's first sample."""
+        new = [number for number in numbers if number not in begun]
+        for number in new:
             child = self.triggers[number]
-            state = copy.deepcopy(child.state_dict())
+            state = copy.deepcopy(child.state_dict()) if may_go_back else None
             firings = child.update(piece)
-            if next(firings, None) == -1:
-                waiting[number] = firings
-            else:
-                child.load_state_dict(state)
-        return waiting
+            begun[number] = _Begun(firings, next(firings, None), state)
+        return [number for number in new if begun[number].first == -1]
 
     def _collect(self) -> None:
         """Take the children's notes piece by piece, so that they stand in the order of the stream."""
@@ -89,8 +109,12 @@ class Children:
         return [f"{name} {n}" if names.count(name) > 1 else name for n, name in enumerate(names)]
 
     def state_dict(self) -> list[dict[str, Any]]:
-        return [child.state_dict() for child in self.triggers]
+        return [
+            self._past[number] if number in self._past else child.state_dict()
+            for number, child in enumerate(self.triggers)
+        ]
 
     def load_state_dict(self, states: Sequence[Mapping[str, Any]]) -> None:
+        self._past = {}
         for child, state in zip(self.triggers, states, strict=True):
             child.load_state_dict(state)
