@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
-from modyn.errors import ConfigError, EvaluationError, did_you_mean
+from modyn.errors import ConfigError, EvaluationError, counted, did_you_mean
 from modyn.policy import name_of
 from modyn.selectors import Selector, holdout, worth
 from modyn.types import Samples, Window
@@ -29,14 +29,14 @@ def check(pipeline: "Pipeline", workspace: Workspace) -> Iterator[str]:
     dataset = Dataset.open(workspace, pipeline.dataset)
     samples = streamed(dataset, pipeline)
     span = Window(int(samples.timestamps.min()), int(samples.timestamps.max()) + 1, by="time")
-    yield f"dataset {pipeline.dataset}: {len(samples):,} samples over {span}"
+    yield f"dataset {pipeline.dataset}: {counted(len(samples), 'sample')} over {span}"
     if samples.labels is None:
         raise ConfigError(f"dataset '{pipeline.dataset}' has no labels; add it again with a label to train on it")
     known = samples.with_known_labels()
     if not len(known):
         raise ConfigError(f"dataset '{pipeline.dataset}': no label is known yet; deliver some with: modyn data label")
     if len(known) < len(samples):
-        yield f"labels of {len(samples) - len(known):,} samples are not known yet: they are not trained on"
+        yield f"labels of {counted(len(samples) - len(known), 'sample')} are not known yet: these are not trained on"
     samples = known
     _check_names(pipeline, workspace, dataset.column_types)
     trainer = Trainer(
@@ -80,7 +80,7 @@ def _check_evaluation(
         except EvaluationError as error:
             raise ConfigError(f"evaluation: {error}") from error
     filled = sum(window["num_samples"] > 0 for window in evaluator.describe())
-    yield f"evaluation: {len(evaluator.windows)} windows, {filled} with samples; {', '.join(evaluator.metrics)}"
+    yield f"evaluation: {counted(len(evaluator.windows), 'window')}, {filled} with samples; {', '.join(evaluator.metrics)}"
 
 
 def _check_names(pipeline: "Pipeline", workspace: Workspace, columns: Collection[str]) -> None:

@@ -35,7 +35,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
 from modyn.errors import ConfigError, NotFound, did_you_mean
-from modyn.problems import ROLE_MARK, told, type_words
+from modyn.problems import ROLE_MARK, a, is_plural, told, type_words
 from modyn.problems import describe_value as describe_value
 from modyn.problems import problems_of as problems_of
 from modyn.usercode import Importable as Importable
@@ -204,7 +204,7 @@ def _from_entry_point(role: type[P], point: importlib.metadata.EntryPoint) -> ty
 
 def _checked(role: type[P], cls: Any, name: str) -> type[P]:
     if not (inspect.isclass(cls) and issubclass(cls, role)):
-        raise ConfigError(f"{name} is not a {role.role}: it must be a subclass of modyn's {role.__name__}")
+        raise ConfigError(f"{name} is not {a(role.role)}: it must be a subclass of modyn's {role.__name__}")
     return cls
 
 
@@ -223,7 +223,9 @@ def find(role: type[P], name: str, base_dir: Path | None = None) -> type[P]:
             return cls
     for point in importlib.metadata.entry_points(group=package, name=name):
         return _from_entry_point(role, point)
-    raise NotFound(f"no {role.role} is named '{name}'. {did_you_mean(name, policies(role))}")
+    raise NotFound(
+        f"no {role.role} {'are' if is_plural(role.role) else 'is'} named '{name}'. {did_you_mean(name, policies(role))}"
+    )
 
 
 def split(document: Any, what: str) -> tuple[str, dict[str, Any]]:
@@ -234,9 +236,8 @@ def split(document: Any, what: str) -> tuple[str, dict[str, Any]]:
         name, options = next(iter(document.items()))
         if isinstance(name, str) and (options is None or isinstance(options, Mapping)):
             return name, dict(options or {})
-    raise ValueError(
-        f"a {what} is written as its name, or as {{name: {{option: value}}}}; got {describe_value(document)}"
-    )
+    written = "are written as their" if is_plural(what) else "is written as its"
+    raise ValueError(f"{a(what)} {written} name, or as {{name: {{option: value}}}}; got {describe_value(document)}")
 
 
 def build(role: type[P], document: Any, *, base_dir: Path | None = None) -> P:

@@ -103,7 +103,7 @@ def type_words(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str
     if "$ref" in schema:
         return type_words(definitions.get(str(schema["$ref"]).rpartition("/")[2], {}), definitions)
     if ROLE_MARK in schema:
-        return f"a {schema[ROLE_MARK]}"
+        return a(str(schema[ROLE_MARK]))
     for several in ("anyOf", "oneOf", "allOf"):
         if several in schema:
             return " or ".join(dict.fromkeys(type_words(choice, definitions) for choice in schema[several]))
@@ -125,6 +125,20 @@ def _plain_type(schema: Mapping[str, Any]) -> str:
     bounds = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
     limits = [f"{sign} {schema[name]:g}" for name, sign in bounds.items() if name in schema]
     return " ".join([words, ", ".join(limits)]).strip()
+
+
+def a(role: str) -> str:
+    """Something that fills a role, in words.
+
+    >>> a("trigger"), a("windows")
+    ('a trigger', 'windows')
+    """
+    return role if is_plural(role) else f"a {role}"
+
+
+def is_plural(role: str) -> bool:
+    """Whether a role's name speaks of several."""
+    return role.endswith("s") and not role.endswith("ss")
 
 
 def describe_value(value: Any) -> str:

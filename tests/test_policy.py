@@ -5,6 +5,7 @@ import pytest
 
 from modyn import policy
 from modyn.errors import ConfigError, NotFound
+from modyn.evaluation.windows import EvaluationWindows
 from modyn.policy import Importable
 from modyn.training.options import Training
 from modyn.triggers import Trigger
@@ -106,6 +107,15 @@ def test_all_problems_of_a_policy_made_in_python_are_told() -> None:
     with pytest.raises(ConfigError) as caught:
         Every(samples=0, interval="soon")
     assert [problem.path for problem in caught.value.problems] == ["trigger.every.samples", "trigger.every.interval"]
+
+
+def test_the_role_whose_name_is_a_plural_is_told_as_one() -> None:
+    with pytest.raises(
+        ConfigError, match=r"windows are written as their name, or as \{name: \{option: value\}\}; got 3"
+    ):
+        policy.build(EvaluationWindows, 3)
+    with pytest.raises(ConfigError, match="no windows are named 'slice'"):
+        policy.build(EvaluationWindows, "slice")
 
 
 def test_an_instance_stands_for_itself() -> None:

@@ -167,7 +167,7 @@ def show(name: Name, as_json: Json = False) -> None:
     workspace = Workspace()
     dataset = Dataset.open(workspace, name)
     summary = dataset.summary()
-    sources, num_bad = _ledger_of(dataset)
+    sources, num_bad, bad = _ledger_of(dataset)
     if as_json:
         facts = {**asdict(summary), "sources": [to_document(s) for s in sources], "quarantined": num_bad}
         typer.echo(json.dumps(facts, default=str, indent=2))
@@ -179,7 +179,7 @@ def show(name: Name, as_json: Json = False) -> None:
         "deleted": f"{summary.num_deleted:,} ({summary.deleted_share:.1%}) not yet purged"
         if summary.num_deleted
         else "none",
-        "set aside": f"{num_bad:,} (modyn data bad {name})" if num_bad else "none",
+        "set aside": f"{bad} (modyn data bad {name})" if bad else "none",
         "time": _span(summary.first_time, summary.last_time),
         "size": f"{_in_bytes(summary.num_bytes)} in {counted(summary.num_shards, 'shard')}, {_STORED[summary.storage]}",
         "retention": config.format_duration(summary.retention_us) if summary.retention_us else "for ever",
@@ -205,11 +205,12 @@ def show(name: Name, as_json: Json = False) -> None:
 _STORED = {"copy": "copied", "link": "linked in place"}
 
 
-def _ledger_of(dataset: Dataset) -> tuple[list[Source], int]:
+def _ledger_of(dataset: Dataset) -> tuple[list[Source], int, str]:
+    """The dataset's sources, and what was set aside of them: how much, and in words."""
     ledger.prepare(dataset.workspace)
     with dataset.workspace.transaction() as connection:
         sources = [source for _, source in ledger.sources_of(connection, dataset.name)]
-        return sources, ledger.num_quarantined(connection, dataset.name)
+        return sources, ledger.num_quarantined(connection, dataset.name), ledger.set_aside(connection, dataset.name)
 
 
 @app.command("watch")
@@ -291,7 +292,7 @@ def bad(
     dataset = Dataset.open(Workspace(), name)
     ledger.prepare(dataset.workspace)
     with dataset.workspace.transaction() as connection:
-        total = ledger.num_quarantined(connection, name)
+        total, in_words = ledger.num_quarantined(connection, name), ledger.set_aside(connection, name)
         found = ledger.quarantined(connection, name, limit=limit)
     if as_json:
         for q in found:
@@ -313,7 +314,7 @@ def bad(
     if found:
         console.print(table)
     console.print(
-        f"{name}: {counted(total, 'sample')} set aside" + (f", the first {limit:,} shown" if total > limit else "")
+        f"{name}: {in_words or 'nothing'} set aside" + (f", the first {limit:,} shown" if total > limit else "")
     )
 
 
@@ -348,9 +349,10 @@ def verify(name: Name) -> None:
 
 def _report(name: str, added: Added) -> None:
     """One line that says what came, after one for each thing that did not."""
+    what = {frozenset({"labels"}): "label row", frozenset({"labels", "samples"}): "row"}.get(added.looked_for, "sample")
     if added.first_bad:
         typer.echo(
-            f"set aside: {counted(added.quarantined, 'sample')}; the first: {added.first_bad} (modyn data bad {name})"
+            f"set aside: {counted(added.quarantined, what)}; the first: {added.first_bad} (modyn data bad {name})"
         )
     for message in added.refused:
         typer.echo(f"not taken: {message}")

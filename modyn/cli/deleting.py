@@ -132,9 +132,9 @@ def purge(name: Name, yes: Yes = False, as_json: Json = False) -> None:
     ledger.prepare(workspace)
     dataset = Dataset.open(workspace, name)
     with workspace.transaction() as connection:
-        num_set_aside = ledger.num_quarantined(connection, name, with_content=True)
-    if dataset.num_deleted or num_set_aside:
-        also = f", and what is kept of {counted(num_set_aside, 'sample')} set aside" if num_set_aside else ""
+        set_aside = ledger.set_aside(connection, name, with_content=True)
+    if dataset.num_deleted or set_aside:
+        also = f", and what is kept of {set_aside} set aside" if set_aside else ""
         confirm(
             f"Remove the bytes of {counted(dataset.num_deleted, 'deleted sample')} of {name} for good{also}?", yes=yes
         )

@@ -11,6 +11,7 @@ from rich.table import Table
 from modyn import policy
 from modyn.cli.console import make_console
 from modyn.errors import NotFound, did_you_mean
+from modyn.problems import a
 
 
 def add_to(app: typer.Typer) -> None:
@@ -44,7 +45,7 @@ def show_policies(
 
 
 def _explain(console: Console, cls: type[policy.Policy], name: str) -> None:
-    console.print(f"[bold]{name}[/]  a {cls.role}\n")
+    console.print(f"[bold]{name}[/]  {a(cls.role)}\n")
     text = policy.prose_of(cls)
     console.print(escape(text), highlight=False)
     table = Table(box=None, padding=(0, 2, 0, 0), title="Options", title_justify="left", title_style="bold")

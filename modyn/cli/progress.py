@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from modyn.errors import counted
 from modyn.runlog import Event, Observer
 
 _DOING = {
@@ -138,7 +139,7 @@ class Progress:
             trained = f"{event['costs'].get('train', 0):.1f} s training"
             self._console.print(f"{row.name}  round {event.round}  {trained}  {row.score}", highlight=False)
         elif event.kind in _ENDED:
-            why = event.fields.get("error") or event.fields.get("reason") or f"{row.rounds} rounds"
+            why = event.fields.get("error") or event.fields.get("reason") or counted(row.rounds, "round")
             self._console.print(f"{row.name}  {row.doing}: {why}", highlight=False, markup=False)
 
     def _table(self) -> Table:

@@ -50,4 +50,4 @@ def check_codes(codes: Array, classes: Sequence[str]) -> None:
         raise DataError(f"labels must be classes or their codes; got {codes.dtype} of shape {codes.shape}")
     wrong = np.flatnonzero((codes < 0) | (codes >= len(classes)))
     if len(wrong):
-        raise BadSample(f"row {wrong[0]}: label {codes[wrong[0]]} is not the code of a class; the highest is {len(classes) - 1}")
+        raise BadSample(f"row {wrong[0]}: label {codes[wrong[0]]} is not the code of one of the {len(classes)} classes")

@@ -129,7 +129,7 @@ class Binary(FileSource):
                 num, rest = divmod(len(data), self.record_size)
                 bad = []
                 if rest and file.final:
-                    reason = f"the last {rest} bytes are no whole record of {self.record_size}"
+                    reason = f"the last {'byte is' if rest == 1 else f'{rest} bytes are'} no whole record of {self.record_size}"
                     bad = [Bad(row=row + num, reason=reason)]
                 offset += num * self.record_size
                 yield self._rows(data[: num * self.record_size], row, Cursor(offset, row + num), bad)

@@ -135,7 +135,9 @@ class Csv(FileSource):
 
     def _checked(self, names: Sequence[str], num_fields: int, file: File) -> list[str]:
         if len(names) != num_fields:
-            raise DataError(f"{file.path}: names gives {len(names)} columns, the first line has {num_fields}")
+            raise DataError(
+                f"{file.path}: names gives {counted(len(names), 'column')}, the first line has {num_fields}"
+            )
         twice = sorted({name for name in names if list(names).count(name) > 1})
         if twice:
             raise DataError(

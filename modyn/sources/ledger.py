@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from modyn.errors import DataError, NotFound, did_you_mean
+from modyn.errors import DataError, NotFound, counted, did_you_mean
 from modyn.policy import build, to_document
 from modyn.sources import Source
 from modyn.sources.hashing import Hashes
@@ -409,11 +409,21 @@ def quarantined(connection: sa.Connection, dataset: str, *, limit: int | None = 
     ]  # fmt: skip
 
 
-def num_quarantined(connection: sa.Connection, dataset: str, *, with_content: bool = False) -> int:
-    """How many samples of a dataset are set aside; ``with_content``: of how many something is kept that a purge empties."""
+def num_quarantined(connection: sa.Connection, dataset: str) -> int:
+    """How many samples of a dataset, and rows of labels that came later, are set aside."""
     mine = QUARANTINE.c.dataset_id == dataset_id(connection, dataset)
+    return int(connection.execute(sa.select(sa.func.count()).select_from(QUARANTINE).where(mine)).scalar() or 0)
+
+
+def set_aside(connection: sa.Connection, dataset: str, *, with_content: bool = False) -> str:
+    """What ``num_quarantined`` counts, in words; empty if it is nothing. ``with_content``: that of which a purge empties something."""
     kept = QUARANTINE.c.content.is_not(None) if with_content else sa.true()
-    return int(connection.execute(sa.select(sa.func.count()).select_from(QUARANTINE).where(mine, kept)).scalar() or 0)
+    query = sa.select(SOURCES.c.document, sa.func.count()).join_from(QUARANTINE, SOURCES)
+    mine = query.where(QUARANTINE.c.dataset_id == dataset_id(connection, dataset), kept).group_by(SOURCES.c.document)
+    rows = [(_brings_labels(json.loads(document)), number) for document, number in connection.execute(mine)]
+    labels, samples = (sum(number for late, number in rows if late is kind) for kind in (True, False))
+    told = [counted(number, what) for number, what in ((samples, "sample"), (labels, "label row")) if number]
+    return " and ".join(told)
 
 
 def release(connection: sa.Connection, ids: Sequence[int]) -> None:

@@ -56,8 +56,9 @@ class Length:
         """
         per_epoch = num_batches(num_rows, batch_size, drop_last=options.drop_last)
         if not per_epoch:
+            selected = "1 sample is selected" if num_rows == 1 else f"{num_rows:,} samples are selected"
             reason = f", and drop_last leaves out batches of less than {batch_size}" if num_rows else ""
-            raise TrainingError(f"round {round}: nothing to train on: {num_rows} samples are selected{reason}")
+            raise TrainingError(f"round {round}: nothing to train on: {selected}{reason}")
         epochs, steps = done
         samples = options.samples_of(round)
         if samples is None:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from modyn.errors import ConfigError, Problem, TrainingError, did_you_mean
+from modyn.errors import ConfigError, Problem, TrainingError, counted, did_you_mean
 from modyn.training.options import Named
 from modyn.types import Int64s
 
@@ -164,7 +164,7 @@ class Criterion:
         if not isinstance(outputs, Tensor):
             raise TrainingError(f"the model gave a {type(outputs).__name__}; a tensor is needed")
         if outputs.ndim == 0 or len(outputs) != len(labels):
-            raise TrainingError(f"the model gave shape {list(outputs.shape)} for {len(labels)} samples")
+            raise TrainingError(f"the model gave shape {list(outputs.shape)} for {counted(len(labels), 'sample')}")
         if self._kind in ("crossentropy", "nll"):
             if outputs.ndim < 2:
                 shape = list(outputs.shape)
@@ -196,7 +196,7 @@ class Criterion:
             row = int(wrong.flatten(1).any(1).int().argmax()) if labels.ndim > 1 else int(wrong.int().argmax())
             value = int(labels[wrong][0])
             raise TrainingError(
-                f"sample {keys[row]}: label {value} is not a class of the model, which has {self._num_classes} outputs: "
+                f"sample {keys[row]}: label {value} is not a class of the model, which has {counted(self._num_classes, 'output')}: "
                 f"labels go from 0 to {self._num_classes - 1}"
             )
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from modyn.errors import BadSample, ConfigError, DataError, ModynError, did_you_mean
+from modyn.errors import BadSample, ConfigError, DataError, ModynError, counted, did_you_mean
 from modyn.policy import Importable, Options
 from modyn.types import Columns, Int64s
 
@@ -140,7 +140,7 @@ def _parse_rows(function: Callable[..., Any], columns: Columns, num_rows: int) -
     for tensor in each(inputs):
         if tensor.ndim == 0 or tensor.shape[0] != num_rows:
             raise WrongShape(
-                f"gave a tensor of shape {list(tensor.shape)} for {num_rows} samples: the first axis must be the samples"
+                f"gave a tensor of shape {list(tensor.shape)} for {counted(num_rows, 'sample')}: the first axis must be the samples"
             )
     return inputs
 

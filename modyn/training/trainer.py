@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from modyn.errors import ConfigError, ModynError, Problem, TrainingError
+from modyn.errors import ConfigError, ModynError, Problem, TrainingError, counted
 from modyn.runlog import RunLog
 from modyn.training import estimator as estimators
 from modyn.training import ranks as devices
@@ -400,7 +400,7 @@ class Trainer:
             raise explain(error, model, moved.inputs, where=where) from error
         if not isinstance(outputs, Tensor) or outputs.ndim == 0 or len(outputs) != len(batch):
             got = f"shape {list(outputs.shape)}" if isinstance(outputs, Tensor) else f"a {type(outputs).__name__}"
-            raise TrainingError(f"{where}: the model gave {got} for {len(batch)} samples")
+            raise TrainingError(f"{where}: the model gave {got} for {counted(len(batch), 'sample')}")
         return outputs
 
     def check(self, keys: Int64s) -> str:

@@ -2,6 +2,7 @@
 
 from pydantic import Field, PositiveInt, model_validator
 
+from modyn.errors import counted
 from modyn.triggers.combining.combination import Combination
 
 
@@ -21,7 +22,7 @@ class AtLeast(Combination):
     @model_validator(mode="after")
     def _reachable(self) -> "AtLeast":
         if self.count > len(self.triggers):
-            raise ValueError(f"count: {self.count} can never be reached with {len(self.triggers)} triggers")
+            raise ValueError(f"count: {self.count} can never be reached with {counted(len(self.triggers), 'trigger')}")
         return self
 
     def fires_on(self, votes: int) -> bool:

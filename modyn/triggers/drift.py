@@ -14,6 +14,7 @@ from modyn.drift.windows import DriftWindow, TwoWindows
 from modyn.drift.windows.amount import Amount
 from modyn.drift.windows.packing import pack, unpack
 from modyn.drift.windows.time import Time
+from modyn.errors import counted
 from modyn.policy import Options, name_of
 from modyn.problems import describe_value
 from modyn.triggers import Features, Trigger
@@ -112,7 +113,7 @@ class Drift(Trigger):
         if not self.metrics:
             raise ValueError("metrics: needs at least one")
         if self.decide.startswith("at-least") and int(self.decide.split()[1]) > len(self.metrics):
-            raise ValueError(f"decide: {self.decide} can never be reached with {len(self.metrics)} metrics")
+            raise ValueError(f"decide: {self.decide} can never be reached with {counted(len(self.metrics), 'metric')}")
         self._windows, self._beat = TwoWindows(self.window), fresh(self.check_every)
         self._kept, self._history = KeptFeatures(self.features), {name: [] for name in self.metrics}
         return self

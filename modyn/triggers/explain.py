@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from modyn.errors import counted
 from modyn.types import to_datetime
 
 Note = Mapping[str, Any]
@@ -150,7 +151,7 @@ def _detector(note: Note) -> list[str]:
 def _plain(note: Note) -> list[str]:
     if note.get("expression"):
         return [f"the time of '{note['expression']}'"]
-    return [f"{note['num_requests']} requests"] if note.get("num_requests") else []
+    return [counted(note["num_requests"], "request")] if note.get("num_requests") else []
 
 
 _CLAUSES = {

@@ -66,7 +66,7 @@ def test_a_dataset_is_added_listed_shown_and_its_bad_samples_told(run: Run, flig
         "2013-01-01 00:00:00 to 2013-01-28 00:00:00 UTC",
         f"csv {flights}",
         "distance",
-        "2 (modyn data bad",
+        "2 samples (modyn data bad",
     ):
         assert words in shown
     assert json.loads(run("show", "flights", "--json").stdout)["quarantined"] == 2
@@ -240,6 +240,21 @@ def test_labels_that_are_not_known_yet_are_shown_as_such(run: Run, workspace: Wo
     shown = run("show", "orders").stdout
     assert "not known yet" in shown
     assert "None" not in shown
+
+
+def test_label_rows_that_are_set_aside_are_not_called_samples(run: Run, workspace: Workspace, tmp_path: Path) -> None:
+    dataset = Dataset.create(workspace, "d")
+    dataset.append({"order": [1, 2]}, timestamps=[1, 2])
+    (tmp_path / "labels.csv").write_text("order,y\n1,4\n9,5\n")
+    out = run("label", "d", str(tmp_path / "labels.csv"), "--id", "order", "--label", "y", "--set", "settle=0s").stdout
+    assert out.startswith("set aside: 1 label row; the first: ")
+    assert "set aside  1 label row (modyn data bad d)" in run("show", "d").stdout
+    assert "d: 1 label row set aside" in run("bad", "d").stdout
+    (tmp_path / "more.csv").write_text("order,at\n3,1\n4,soon\n")
+    more = ("add", "d", str(tmp_path / "more.csv"), "--extend", "--timestamp", "at", "--set", "time_unit=s")
+    assert run(*more, "--set", "settle=0s").stdout.startswith("set aside: 1 sample; the first: ")
+    assert "d: 1 sample and 1 label row set aside" in run("bad", "d").stdout
+    assert "what is kept of 1 sample and 1 label row set aside" in run("purge", "d").stderr
 
 
 def test_the_package_runs_as_the_command() -> None:

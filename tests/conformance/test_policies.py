@@ -63,5 +63,5 @@ def test_its_schema_can_be_written(cls: type[Policy]) -> None:
 @pytest.mark.parametrize("role", policy.roles().values(), ids=list(policy.roles()))
 def test_a_misspelt_name_is_answered_with_the_nearest(role: type[Policy]) -> None:
     name = next(iter(policy.policies(role)))
-    with pytest.raises(ConfigError, match=rf"no {role.role} is named '{name}x'\. Did you mean '{name}'\?"):
+    with pytest.raises(ConfigError, match=rf"no {role.role} (is|are) named '{name}x'\. Did you mean '{name}'\?"):
         policy.build(role, f"{name}x")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from modyn.datasets import Dataset
-from modyn.errors import BadSample, DataError
+from modyn.errors import BadSample, ConfigError, DataError
 from modyn.sources import Feed, add
 from modyn.sources.csv import Csv
 from modyn.sources.retrying import retry
@@ -84,7 +84,7 @@ def test_a_label_of_nobody_fails_where_told_so(orders: Dataset, tmp_path: Path) 
 def test_what_does_not_fit_says_so(orders: Dataset, tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     path.write_text("order,y\na,1\n")
-    with pytest.raises(ValueError, match="labels_of needs id"):
+    with pytest.raises(ConfigError, match="labels_of needs id"):
         Csv(path=str(path), label="y", labels_of="order")
     with pytest.raises(DataError, match=r"column 'order' holds .*string, but keys are integers"):
         add(orders, source(path, labels_of="key"))

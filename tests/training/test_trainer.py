@@ -150,7 +150,7 @@ def test_a_parser_that_raises_names_the_key_and_the_line():
 def test_a_parser_that_loses_a_row_names_the_key():
     data = reader()
     data.columns["x"][431, 0] = 99
-    with pytest.raises(BadSample, match=r"sample 431: parser .* gave a tensor of shape \[0, 8\] for 1 samples"):
+    with pytest.raises(BadSample, match=r"sample 431: parser .* gave a tensor of shape \[0, 8\] for 1 sample:"):
         trainer(data=data, parser=lambda c: c["x"][c["x"][:, 0] != 99]).fit(everything(), round=0)
 
 
@@ -215,6 +215,13 @@ def test_labels_that_the_loss_cannot_use_are_refused(labels, told):
     data = MemoryReader({"x": reader().columns["x"]}, labels=labels)
     with pytest.raises((TrainingError, DataError), match=told):
         trainer(data=data).fit(everything(), round=0)
+
+
+def test_one_of_a_thing_is_told_in_the_singular():
+    with pytest.raises(TrainingError, match="which has 1 output: labels go from 0 to 0"):
+        trainer(model=mlp(outputs=1)).fit(everything(), round=0)
+    with pytest.raises(TrainingError, match="nothing to train on: 1 sample is selected, and drop_last"):
+        trainer(drop_last=True).fit(everything(1), round=0)
 
 
 def test_a_bad_label_in_a_later_block_is_refused_too():

@@ -226,7 +226,7 @@ def test_a_user_function_of_the_raw_features_can_be_watched(tmp_path: Any) -> No
         ({"features": "embeding"}, "no kind of feature is named 'embeding'. Did you mean 'embedding'?"),
         ({"decide": "most"}, "must be majority, any, all, or at-least n, such as 'at-least 2'; got 'most'"),
         ({"decide": {"at-least": 1}}, "got {at-least: 1}"),
-        ({"decide": "at-least 3"}, "can never be reached with 1 metrics"),
+        ({"decide": "at-least 3"}, "can never be reached with 1 metric"),
         ({"metrics": {}}, "metrics: needs at least one"),
         ({"window": "amounts"}, "Did you mean 'amount'?"),
         ({"check_every": "7 days"}, "must be a duration"),

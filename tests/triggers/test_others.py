@@ -84,7 +84,7 @@ def test_a_trigger_that_cannot_look_ahead_works_in_a_combination() -> None:
 
 
 def test_an_impossible_count_is_refused() -> None:
-    with pytest.raises(ConfigError, match="can never be reached with 1 triggers"):
+    with pytest.raises(ConfigError, match=r"can never be reached with 1 trigger$"):
         build(Trigger, {"at-least": {"count": 2, "triggers": ["never"]}})
     with pytest.raises(ConfigError, match=r"trigger\.any-of\.triggers\.0: no trigger is named 'evry'"):
         build(Trigger, {"any-of": {"triggers": ["evry"]}})
