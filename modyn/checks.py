@@ -51,14 +51,14 @@ def check(pipeline: "Pipeline", workspace: Workspace) -> Iterator[str]:
     yield f"trigger {name_of(type(pipeline.trigger))}, selector {name_of(type(pipeline.selector))}"
     for selector in pipeline.selector.deciding:
         check_selector(selector, trainer, trainer.labelled(samples)[:256])
-        yield from _warnings(pipeline, selector, len(samples))
+        yield from _costs(pipeline, selector, len(samples))
     if pipeline.evaluation is not None:
         yield from _check_evaluation(
             Evaluator(pipeline.evaluation, trainer.labelled(samples)), pipeline, trainer, samples
         )
 
 
-def _warnings(pipeline: "Pipeline", selector: Selector, num_candidates: int) -> Iterator[str]:
+def _costs(pipeline: "Pipeline", selector: Selector, num_candidates: int) -> Iterator[str]:
     epochs, size = pipeline.training.epochs_of(1), pipeline.training.batch_size
     for told in (
         worth.warning(selector, epochs=epochs, num_candidates=num_candidates),
@@ -66,6 +66,8 @@ def _warnings(pipeline: "Pipeline", selector: Selector, num_candidates: int) -> 
     ):
         if told is not None:
             yield f"warning: {told}"
+    if (note := worth.uncounted(selector)) is not None:
+        yield note
 
 
 def _check_evaluation(

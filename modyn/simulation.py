@@ -25,8 +25,10 @@ def simulate_pipeline(
     """Replay a pipeline's dataset through its trigger, training nothing.
 
     A trigger that looks at the deployed model is shown ``checkpoint`` all along, or the checkpoints of the finished ``run``: from its
-    first firing on, the newest whose data ends at or before the firing. ``training_seconds`` is what each round is said to cost, for
-    triggers that weigh costs. Raises NotFound if there is no such dataset, run or checkpoint, TrainingError if the trigger needs a checkpoint.
+    first firing on, the newest whose data ends at or before the firing. While there is none, Modyn's triggers that need a model fire at each
+    look, as they do in a run. ``training_seconds`` is what each round is said to cost, for triggers that weigh costs. Raises NotFound if there
+    is no such dataset, run or checkpoint, ConfigError if the run has no checkpoints, TrainingError if a trigger of the user's own asks for the
+    model's outputs while there is no model.
     """
     from modyn.datasets import Dataset
     from modyn.models.store import ModelStore

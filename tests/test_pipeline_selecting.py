@@ -145,6 +145,12 @@ def test_check_warns_when_selecting_cannot_pay_off(pipeline_file: Write, stream:
         for line in costly
     )
     assert not any("warning" in line for line in lines({"loss": {"budget": "50%", "at": "batch"}}))
+    assert not any("not estimated" in line for line in costly), "the highest are found at once"
+    for by, picker in (
+        ({"craig": {"budget": "50%"}}, "facility-location"),
+        ({"coreset": {"signal": "margin", "picker": "k-center", "budget": "50%", "at": "batch"}}, "k-center"),
+    ):
+        assert any(f"what picking by {picker} costs is not estimated" in line for line in lines(by))
     held = lines({"rho-loss": {"budget": "5%"}})
     assert any(
         "warning: rho-loss: a model of the irreducible loss would be trained on 200 of 1,000 samples" in line

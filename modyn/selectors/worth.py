@@ -1,12 +1,14 @@
 """Whether selecting can pay off: what it costs against what it saves, in forward passes of one sample.
 
-A training step costs three passes (forward, and backward at twice that), scoring costs one. What pickers cost on top is left out: so
-a warning is right, and silence is no promise.
+A training step costs three passes (forward, and backward at twice that), scoring costs one. What pickers cost on top is left out, as
+it depends on the machine and on the width of the signal: so a warning is right, and silence is no promise. ``uncounted`` says where that matters.
 """
 
 from dataclasses import dataclass
 
+from modyn.policy import name_of
 from modyn.selectors import Selector
+from modyn.selectors.scored import _Scored
 from modyn.selectors.signals import needs_pass
 
 STEP = 3.0
@@ -81,4 +83,19 @@ def warning(selector: Selector, *, epochs: int, num_candidates: int) -> str | No
     return (
         f"selecting cannot pay off: scoring and training on {share:.0%} of the candidates costs {found.share:.2f} of "
         f"training on all of them for {epochs} epoch{'s' if epochs > 1 else ''}"
+    )
+
+
+def uncounted(selector: Selector) -> str | None:
+    """A sentence if picking costs what the estimate leaves out; None where that is next to nothing.
+
+    >>> from modyn.policy import build
+    >>> uncounted(build(Selector, {"craig": {"budget": "10%"}}))
+    'selector craig: what picking by facility-location costs is not estimated; its time may grow faster than the number of candidates'
+    """
+    if not isinstance(selector, _Scored) or not selector.picker_of.compares:
+        return None
+    return (
+        f"selector {name_of(type(selector))}: what picking by {name_of(type(selector.picker_of))} costs is not estimated; its time may grow "
+        "faster than the number of candidates"
     )

@@ -27,6 +27,8 @@ class Picker(Policy):
     """Chooses rows by a signal. Subclasses implement ``take``."""
 
     role: ClassVar[str] = "picker"
+    compares: ClassVar[bool] = True
+    """Whether rows are compared with each other, so that the time may grow faster than their number."""
     per_class: bool = Field(
         False, description="share the budget fairly among the classes and pick within each, in parallel"
     )

@@ -1,5 +1,7 @@
 """Those with the lowest scores."""
 
+from typing import ClassVar
+
 import numpy as np
 
 from modyn.selectors.pickers import Picked, Picker, scalar
@@ -13,6 +15,8 @@ class BottomK(Picker):
     >>> BottomK().pick(np.array([3.0, 1.0, 2.0]), 2, np.random.default_rng(0)).rows.tolist()
     [1, 2]
     """
+
+    compares: ClassVar[bool] = False
 
     @property
     def on_device(self) -> str | None:

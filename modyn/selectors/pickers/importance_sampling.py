@@ -1,5 +1,7 @@
 """Random, but more often where it matters, with weights that undo the bias."""
 
+from typing import ClassVar
+
 import numpy as np
 from pydantic import Field
 
@@ -23,6 +25,7 @@ class ImportanceSampling(Picker):
     ([2], [0.667])
     """
 
+    compares: ClassVar[bool] = False
     uniform_share: float = Field(
         0.1, ge=0, le=1, description="share of the probability spread evenly, so that no weight exceeds 1 / share"
     )

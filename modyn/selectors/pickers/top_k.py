@@ -1,5 +1,7 @@
 """Those with the highest scores."""
 
+from typing import ClassVar
+
 import numpy as np
 from pydantic import Field
 
@@ -14,6 +16,7 @@ class TopK(Picker):
     [0, 2]
     """
 
+    compares: ClassVar[bool] = False
     skip: float = Field(0.0, ge=0, lt=1, description="share of the rows, the highest of all, that is left out first")
 
     @property
