@@ -40,14 +40,11 @@ class Series:
 
 def trigger_values(run: Run, number: int) -> Chart | None:
     """What the trigger measured, with bounds and trainings, a panel a quantity; None if its checks measured nothing."""
-    found: dict[str, Series] = {}
-    for event in run.log.events("trigger-checked"):
-        for point in measured_in(event.fields):
-            found.setdefault(point.label, Series(point.label)).points.append(point)
+    found = _series(point for event in run.log.events("trigger-checked") for point in measured_in(event.fields))
     if not found:
         return None
     # What decides comes first, in the order of the trigger's own; what has no bound only informs.
-    ordered = sorted(found.values(), key=lambda series: not series.bounds)
+    ordered = sorted(found, key=lambda series: not series.bounds)
     shown, left_out = ordered[:MAX_PANELS], ordered[MAX_PANELS:]
     height = 96 + MARKS + PANEL * len(shown)
     layout, traces = _frame(shown), []
@@ -57,9 +54,27 @@ def trigger_values(run: Run, number: int) -> Chart | None:
     return Chart(
         id=f"trigger-{number}",
         title="Why the trigger fired",
-        figures={"*": figure(traces, _caption(found.values(), left_out), **layout)},
+        figures={"*": figure(traces, _caption(found, left_out), **layout)},
         height=height,
     )
+
+
+def _series(points: Iterable[Measured]) -> list[Series]:
+    """The points by what they are of; where several triggers measured a quantity of the same name, each says whose it is."""
+    by_source: dict[str, dict[tuple[str, ...], Series]] = {}
+    order: list[Series] = []
+    for point in points:
+        same = by_source.setdefault(point.label, {})
+        if point.source not in same:
+            order.append(same.setdefault(point.source, Series(point.label)))
+        same[point.source].points.append(point)
+    for label, same in by_source.items():
+        names = [source[-1] for source in same]
+        for source, series in same.items():
+            if len(same) > 1:
+                whose = source[-1] if names.count(source[-1]) == 1 else " > ".join(source)
+                series.label = f"{whose}: {label}"
+    return order
 
 
 def _caption(found: Iterable[Series], left_out: Sequence[Series]) -> str:

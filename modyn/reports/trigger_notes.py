@@ -11,9 +11,13 @@ _MAIN = ("distance", "score", "value")
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """One quantity at one check. ``moment`` is the last sample's key and time; ``is_vote`` says that others decide with it."""
+    """One quantity at one check. ``moment`` is the last sample's key and time; ``is_vote`` says that others decide with it.
+
+    ``source`` tells triggers of the same name apart: the combinations that it is part of, and what it is called there.
+    """
 
     trigger: str
+    source: tuple[str, ...]
     label: str
     moment: tuple[Any, Any]
     value: float | None
@@ -25,9 +29,12 @@ class Measured:
 def measured_in(note: Mapping[str, Any]) -> Iterator[Measured]:
     """Everything that a note says was measured; nothing where the trigger decided without numbers."""
     trigger = str(note.get("trigger") or UNNAMED)
+    way = str(note["part_of"]).split(" > ") if note.get("part_of") else []
+    source = (*way, str(note.get("name") or trigger))
     for label, value, bounds, fired in _QUANTITIES.get(trigger, _any)(note):
         yield Measured(
             trigger=trigger,
+            source=source,
             label=label,
             moment=(note.get("key"), note.get("timestamp")),
             value=value,

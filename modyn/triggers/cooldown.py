@@ -34,7 +34,7 @@ class Cooldown(Trigger):
     early: Literal["keep", "drop"] = Field("keep", description="what becomes of a firing that comes too soon")
     _bounds: "_Bounds" = PrivateAttr()
     _children: Children = PrivateAttr()
-    _kept: bool = PrivateAttr(default=False)
+    _kept: tuple[int, int] | None = PrivateAttr(default=None)
     _last: tuple[int, int] = PrivateAttr(default=(-1, 0))
 
     @model_validator(mode="after")
@@ -58,12 +58,14 @@ class Cooldown(Trigger):
                 self._last = int(batch.keys[position]), int(batch.timestamps[position])
             overdue, allowed = self._bounds.overdue, self._bounds.allowed
             nothing_new = self._bounds.just_restarted and bool(len(batch))
-            fires = not nothing_new and (overdue or ((asked or self._kept) and allowed))
-            self._kept = not fires and (self._kept or (asked and self.early == "keep"))
+            fires = not nothing_new and (overdue or ((asked or self._kept is not None) and allowed))
             self._explain(fires, asked=asked, overdue=overdue, allowed=allowed)
             if fires:
+                self._kept = None
                 self._bounds.restart()
                 yield position
+            elif asked and self.early == "keep":
+                self._kept = self._kept or self._last
         if len(batch):
             self._last = int(batch.keys[-1]), int(batch.timestamps[-1])
 
@@ -71,15 +73,20 @@ class Cooldown(Trigger):
         if not (asked or fires):
             return
         self._notes += self._children.notes("cooldown")
-        reason = (
-            "the longest interval is over"
-            if overdue
-            else "the child fired"
-            if fires
-            else "too soon after the last round"
-        )
+        kept = self._kept if fires and not (overdue or asked) else None
+        reason = "the child fired" if fires else "too soon after the last round"
+        if overdue and fires:
+            reason = "the longest interval is over"
+        elif kept is not None:
+            reason = "the child had fired too soon after the last round"
         self.note(
-            trigger="cooldown", key=self._last[0], timestamp=self._last[1], fired=fires, reason=reason, allowed=allowed
+            trigger="cooldown",
+            key=self._last[0],
+            timestamp=self._last[1],
+            fired=fires,
+            reason=reason,
+            allowed=allowed,
+            kept_since=None if kept is None else list(kept),
         )
 
     def explain(self) -> list[dict[str, Any]]:
@@ -87,18 +94,20 @@ class Cooldown(Trigger):
         return super().explain()
 
     def inform(self, round: Round) -> None:  # noqa: A002
-        self._kept = False
+        self._kept = None
         self._children.inform(round)
 
     def ahead(self, batch: Samples) -> int:
         return self._children.ahead(batch)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"children": self._children.state_dict(), "kept": self._kept, "last": list(self._last)}
+        kept = None if self._kept is None else list(self._kept)
+        return {"children": self._children.state_dict(), "kept": kept, "last": list(self._last)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._children.load_state_dict(state["children"])
-        self._kept, self._last = state["kept"], (state["last"][0], state["last"][1])
+        self._kept = None if state["kept"] is None else (state["kept"][0], state["kept"][1])
+        self._last = (state["last"][0], state["last"][1])
 
 
 class _Bounds(Trigger):

@@ -20,7 +20,12 @@ def in_words(note: Note) -> str:
     clauses = _CLAUSES.get(str(note.get("trigger")), _plain)(note)
     reason = note.get("reason")
     told = "; ".join(clause for clause in ([str(reason)] if reason else []) + clauses if clause)
-    return f"{_when(note)}{note.get('trigger', 'the trigger')}{part} {verdict}{': ' + told if told else ''}."
+    return f"{_when(note)}{called(note)}{part} {verdict}{': ' + told if told else ''}."
+
+
+def called(note: Note) -> str:
+    """What the trigger that noted it is called: its name, numbered where a combination has several of that name."""
+    return str(note.get("name") or note.get("trigger") or "the trigger")
 
 
 def why(notes: Iterable[Note], *, most_before: int = 3) -> list[str]:
@@ -31,18 +36,33 @@ def why(notes: Iterable[Note], *, most_before: int = 3) -> list[str]:
     checks = list(notes)
     if not checks:
         return ["The trigger noted nothing: it fires at fixed samples or times."]
-    last = (checks[-1].get("key"), checks[-1].get("timestamp"))
-    first = len(checks)
-    while first and (checks[first - 1].get("key"), checks[first - 1].get("timestamp")) == last:
-        first -= 1
-    before = [note for note in checks[:first] if not note.get("part_of")] or checks[:first]
-    lines = [in_words(note) for note in checks[first:]]
+    *before, last = _looks(checks)
+    lines = [in_words(note) for note in last]
+    if (kept := last[-1].get("kept_since")) is not None:
+        lines.append("That firing:")
+        since = [look for look in before if look[-1].get("key") == kept[0] and not look[-1].get("part_of")]
+        lines += [f"  {in_words(note)}" for look in since[:1] for note in look]
     if before:
-        lines.append(
-            f"Before it, {len(before)} {'check' if len(before) == 1 else 'checks'} since the last round did not fire:"
-        )
-        lines += [f"  {in_words(note)}" for note in before[-most_before:]]
+        lines.append(f"Before it, {counted(len(before), 'check')} since the last round did not fire:")
+        lines += [f"  {in_words(note)}" for look in before[-most_before:] for note in _outermost(look)]
     return lines
+
+
+def _looks(checks: Iterable[Note]) -> list[list[Note]]:
+    """The notes made at one look of the whole trigger, together: those of a combination's children stand before its own."""
+    looks: list[list[Note]] = []
+    for note in checks:
+        follows = bool(looks) and looks[-1][-1].get("part_of") and looks[-1][-1].get("key") == note.get("key")
+        if follows:
+            looks[-1].append(note)
+        else:
+            looks.append([note])
+    return looks
+
+
+def _outermost(look: list[Note]) -> list[Note]:
+    depths = [str(note.get("part_of") or "").count(" > ") + bool(note.get("part_of")) for note in look]
+    return [note for note, depth in zip(look, depths, strict=True) if depth == min(depths)]
 
 
 def _when(note: Note) -> str:

@@ -94,14 +94,14 @@ class Children:
 
     def _collect(self) -> None:
         """Take the children's notes piece by piece, so that they stand in the order of the stream."""
-        for child in self.triggers:
-            self._notes += child.explain()
+        for child, name in zip(self.triggers, self.names(), strict=True):
+            self._notes += [_named(note, name) for note in child.explain()]
 
     def notes(self, within: str) -> list[dict[str, Any]]:
-        """What the children have to explain, each note marked as a part of the combination's decision."""
+        """What the children have to explain, each note marked as a part of the combination's decision, through those between."""
         self._collect()
         notes, self._notes = self._notes, []
-        return [{**note, "part_of": within} for note in notes]
+        return [{**note, "part_of": " > ".join(filter(None, (within, note.get("part_of"))))} for note in notes]
 
     def names(self) -> list[str]:
         """Their names, numbered where a name comes twice."""
@@ -118,3 +118,14 @@ class Children:
         self._past = {}
         for child, state in zip(self.triggers, states, strict=True):
             child.load_state_dict(state)
+
+
+def _named(note: dict[str, Any], name: str) -> dict[str, Any]:
+    """A child's note with the child's name in the combination, where that is not the trigger's.
+
+    >>> _named({"trigger": "drift", "part_of": "any-of"}, "any-of 1")
+    {'trigger': 'drift', 'part_of': 'any-of 1'}
+    """
+    if (way := note.get("part_of")) is None:
+        return note if note.get("trigger") == name else {**note, "name": name}
+    return {**note, "part_of": " > ".join([name, *way.split(" > ")[1:]])}
