@@ -308,10 +308,11 @@ class OptionDoc:
 def option_docs(cls: type[BaseModel]) -> list[OptionDoc]:
     """The documented options of a policy, in the order of its fields."""
     schema = cls.model_json_schema()
+    properties = next(part["properties"] for part in (schema, *schema.get("anyOf", ())) if "properties" in part)
     docs = []
     for name, field in cls.model_fields.items():
         default = "required" if field.is_required() else _spell_default(cls, name)
-        kind = type_words(schema["properties"].get(field.alias or name, {}), schema.get("$defs", {}))
+        kind = type_words(properties.get(field.alias or name, {}), schema.get("$defs", {}))
         docs.append(OptionDoc(name=name, type=kind, default=default, description=field.description or ""))
     return docs
 
@@ -345,8 +346,8 @@ def prose_of(cls: type[Policy]) -> str:
     return "\n".join(lines[: starts[0]] if starts else lines).strip()
 
 
-def summary_of(cls: type[Policy]) -> str:
-    """The first line of a policy's docstring."""
+def summary_of(cls: type[BaseModel]) -> str:
+    """The first line of the docstring of a policy, or of other options."""
     return inspect.cleandoc(cls.__doc__ or "").partition("\n")[0]
 
 

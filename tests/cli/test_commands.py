@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from modyn.runlog import RunLog
+from modyn.training.options import Training
 from modyn.workspace import Workspace
 
 Write = Callable[..., Path]
@@ -131,6 +132,28 @@ def test_policies_are_listed_and_explained(modyn: Modyn) -> None:
     code, _, err = modyn("policies", "trigger", "evry")
     assert code == 2
     assert "Did you mean 'every'?" in err
+
+
+def test_the_sections_of_a_pipeline_file_are_explained_like_policies(modyn: Modyn) -> None:
+    code, out, _ = modyn("policies", "training")
+    assert code == 0
+    options = {line.split("  ")[0]: line for line in out.splitlines()}
+    for name in Training.model_fields:
+        assert name in options
+    assert "integer > 0" in options["batch_size"]
+    assert " 64 " in options["batch_size"]
+    assert "0.999" in options["ema.decay"]
+    _, listed, _ = modyn("policies")
+    for section in ("pipeline", "parser", "training", "evaluation", "stream"):
+        assert f"\n  {section} " in listed
+        code, out, _ = modyn("policies", section)
+        assert code == 0
+        assert out.startswith(f"{section}  ")
+    _, out, _ = modyn("policies", "training", "early_stopping")
+    assert "early_stopping.patience" in out
+    assert "batch_size" not in out
+    code, _, err = modyn("policies", "training", "batchsize")
+    assert (code, err) == (2, "modyn: training has no option 'batchsize'. Did you mean 'batch_size'?\n")
 
 
 def test_the_schema_is_json(modyn: Modyn) -> None:
