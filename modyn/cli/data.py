@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from modyn import config
-from modyn.cli import deleting
+from modyn.cli import deleting, finding
 from modyn.cli.importing import ImportBar
 from modyn.cli.settings import Json, Name, duration_of
 from modyn.datasets import Dataset
@@ -329,6 +329,7 @@ def retry(name: Name, settings: Settings = None, which: Which = None) -> None:
     typer.echo(f"{name}: {retried}")
 
 
+app.command("find")(finding.find)
 deleting.add_to(app)
 
 

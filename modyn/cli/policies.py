@@ -34,7 +34,7 @@ def show_policies(
         str | None, typer.Argument(help="One policy, with its options and an example; or one option of a section.")
     ] = None,
 ) -> None:
-    """List the policies that a pipeline can name, or explain one; list the options of a section of the pipeline file."""
+    """List or explain what can stand in a pipeline file: policies, and the options of its sections."""
     console = make_console()
     known, sections = policy.roles(), _sections()
     if role in sections:

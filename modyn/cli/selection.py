@@ -2,19 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
 from rich.table import Table
 
 from modyn.cli.console import make_console
+from modyn.cli.finding import label_text
 from modyn.datasets import Dataset
 from modyn.errors import NotFound, RunError, counted
 from modyn.reports.words import score_text
 from modyn.runlog import Event, RunLog
 from modyn.selectors import stored
-from modyn.types import Array, Float64s, Int64s, Samples, Selection, Window, to_datetime
+from modyn.types import Array, Float64s, Int64s, Selection, Window, to_datetime
 from modyn.workspace import Workspace
 
 app = typer.Typer(help="Show what a run trained on.", no_args_is_help=True, rich_markup_mode=None)
@@ -166,20 +167,7 @@ def _known_of(log: RunLog, keys: Int64s) -> dict[str, Sequence[str]]:
     found: dict[str, Sequence[str]] = {"time (UTC)": times}
     if samples.labels is not None:
         found["label"] = [
-            _label(samples, int(row), dataset.label_classes) if there else ""
+            label_text(samples.labels, int(row), dataset.label_classes) if there else ""
             for row, there in zip(rows, live, strict=True)
         ]
     return found
-
-
-def _label(samples: Samples, row: int, classes: Sequence[str] | None) -> str:
-    """A label as text: its class's name, the names of several, or the number."""
-    assert samples.labels is not None
-    label: Any = samples.labels[row]
-    if samples.labels.ndim > 1:
-        if classes is not None and len(classes) == len(label):
-            return ", ".join(name for name, there in zip(classes, label, strict=True) if there) or "none"
-        return ", ".join(f"{value:g}" for value in label.tolist())
-    if classes is not None and samples.labels.dtype.kind in "iu" and 0 <= label < len(classes):
-        return str(classes[label])
-    return f"{label:.6g}" if samples.labels.dtype.kind == "f" else str(label)

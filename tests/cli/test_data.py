@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from modyn.cli import main
@@ -170,6 +171,37 @@ def test_samples_are_deleted_by_condition_key_file_and_id_and_purged(
     assert dataset.num_samples == 0
     assert "everything is as it was written" in run("verify", "flights").stdout
     assert run("compact", "flights").returncode == 0
+
+
+def test_what_is_found_is_what_the_same_words_delete(run: Run, workspace: Workspace) -> None:
+    dataset = Dataset.create(workspace, "d")
+    dataset.append(
+        {"cam": ["n", "s"] * 50}, timestamps=np.arange(100) * 3_600_000_000, labels=["a", "a", "b", "b"] * 25
+    )
+    words = ("d", "cam == n", "label == b")
+    shown = run("find", *words, "--limit", "2").stdout.splitlines()
+    assert [line.split() for line in shown[1:3]] == [
+        ["2", "1970-01-01", "02:00:00", "b"],
+        ["6", "1970-01-01", "06:00:00", "b"],
+    ]
+    assert shown[-1] == "d: 25 of 100 samples found, the first 2 shown"
+    lines = [json.loads(line) for line in run("find", *words, "--keys", "0-10", "--json").stdout.splitlines()]
+    assert lines == [
+        {"key": key, "time": f"1970-01-01T0{hour}:00:00+00:00", "label": "b"} for key, hour in ((2, 2), (6, 6))
+    ] + [{"key": 10, "time": "1970-01-01T10:00:00+00:00", "label": "b"}]
+    assert "25 samples deleted" in run("delete", *words, "--yes").stdout
+    assert run("find", *words).stdout == "d: 0 of 75 samples found\n"
+    assert "say which samples" in run("find", "d").stderr
+    assert "Did you mean 'cam'?" in run("find", "d", "kam == n").stderr
+
+
+def test_a_sample_without_a_label_is_found_too(run: Run, workspace: Workspace) -> None:
+    dataset = Dataset.create(workspace, "d")
+    dataset.append({"x": [1, 2]}, timestamps=[0, 0])
+    assert "label" not in run("find", "d", "x == 1").stdout
+    dataset.label([0], [7])
+    assert [json.loads(line)["label"] for line in run("find", "d", "x > 0", "--json").stdout.splitlines()] == [7, None]
+    assert "not known yet" in run("find", "d", "x == 2").stdout
 
 
 def test_deleting_asks_first_and_needs_to_know_what(run: Run, flights: Path, workspace: Workspace) -> None:
