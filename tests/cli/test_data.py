@@ -3,7 +3,9 @@
 import io
 import json
 import os
+import shlex
 import signal
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from modyn.cli import main
 from modyn.datasets import Dataset
@@ -287,6 +291,36 @@ def test_label_rows_that_are_set_aside_are_not_called_samples(run: Run, workspac
     assert run(*more, "--set", "settle=0s").stdout.startswith("set aside: 1 sample; the first: ")
     assert "d: 1 sample and 1 label row set aside" in run("bad", "d").stdout
     assert "what is kept of 1 sample and 1 label row set aside" in run("purge", "d").stderr
+
+
+def test_the_commands_of_the_page_on_sources_work_in_order(
+    run: Run, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    files = {
+        "data/flights/1.csv": b"time_hour,late,distance\n2013-01-01 05:00,1,70\n",
+        "orders/1.csv": b"order,at\n7,2013-01-01\n8,2013-01-02\n",
+        "returns/1.csv": b"order,returned\n8,1\n",
+        "day_0.bin": bytes(2 * 160),
+        "ticks.bin": b"".join(struct.pack("<iqf", n, 1_700_000_000 + n, n / 2) for n in range(3)),
+    }
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+        os.utime(tmp_path / name, (1, 1))
+    parquet.write_table(pa.table({"k": [0], "returned": [0]}), "late.parquet")
+    os.utime("late.parquet", (1, 1))
+    page = (Path(__file__).parents[2] / "docs" / "sources.md").read_text()
+    commands = [shlex.split(line, comments=True) for line in page.splitlines() if line.startswith("modyn data ")]
+    assert len(commands) >= 8
+    for _, _, *words in commands:
+        done = run(*words, *(("--once",) if words[0] == "watch" else ()))
+        assert done.returncode == 0, (words, done.stderr)
+        assert "set aside:" not in done.stdout
+    assert Dataset.open(workspace, "orders").samples().labels.tolist() == [0, 1]  # type: ignore[union-attr]
+    ticks = Dataset.open(workspace, "ticks")
+    assert ticks.samples().timestamps.tolist() == [(1_700_000_000 + n) * 10**6 for n in range(3)]
+    assert ticks.reader().read(ticks.keys())["price"].tolist() == [0.0, 0.5, 1.0]
 
 
 def test_the_package_runs_as_the_command() -> None:
