@@ -186,6 +186,8 @@ def show(name: Name, as_json: Json = False) -> None:
         "label": ("class" if classes is not None else summary.label_type) or "none",
         "sources": "\n".join(f"{_format_of(s)} {s.describe()}" for s in sources) or "none remembered",
     }
+    if summary.lost:
+        rows["lost"] = summary.lost_text
     console = Console(highlight=False)
     console.print(_pairs(rows))
     if summary.label_counts and len(summary.label_counts) <= 50:

@@ -128,10 +128,21 @@ def _rewrite(state: State, now: Snapshot, opened: OpenShard, linked: set[str]) -
     linked.update(_linked_files(opened, ~keep))
     if not keep.any():
         return None
+    if isinstance(opened, links.OpenRecords):
+        return _reindex(state, opened, keep)
     rows = _only(stored_rows(opened), keep)
     if opened.time_order is not None:
         rows = replace(rows, time_order=shards.order_by_time(rows.timestamps))
     return replacing.prepare(state, rows, like=shard)
+
+
+def _reindex(state: State, opened: links.OpenRecords, keep: Mask) -> Replacement:
+    """The keys that are left of linked records. The user's file, which may be lost, is not read: all else lies there."""
+    shard, keys = opened.shard, opened.explicit_keys()[keep]
+    unused = np.zeros(len(keys), np.int64)  # times and their range are those of the records
+    prepared = replacing.prepare(state, Rows(unused, None, {}, keys), like=shard)
+    known = {name: getattr(shard, name) for name in ("min_time", "max_time", "in_time_order")}
+    return replace(prepared, entry={**prepared.entry, **known})
 
 
 def _linked_files(opened: OpenShard, gone: Mask) -> set[str]:

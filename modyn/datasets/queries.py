@@ -1,7 +1,7 @@
 """Questions to a dataset that need no payload, or one column of it: which samples, how many of each label, when."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,6 +15,7 @@ from modyn.datasets import conditions
 from modyn.datasets.catalog import COMMITS
 from modyn.datasets.columns import Column
 from modyn.datasets.conditions import Condition
+from modyn.datasets.links import OpenRecords
 from modyn.datasets.shards import OpenShard
 from modyn.datasets.snapshot import Rows, Snapshot, keys_of
 from modyn.errors import DataError, counted, did_you_mean
@@ -71,10 +72,10 @@ def _is_one_of(opened: OpenShard, column: str, wanted: Any) -> Array:
     return mask
 
 
-def label_counts(snapshot: Snapshot, window: Window | None) -> dict[Any, int]:
+def label_counts(snapshot: Snapshot, window: Window | None, *, without: Collection[str] = ()) -> dict[Any, int]:
     """How many live samples have each label (the class's text where labels are classes), by label; None: not known yet.
 
-    Raises DataError if labels are not single integers.
+    ``without``: files of shards that are left out. Raises DataError if labels are not single integers.
     """
     label = None if snapshot.head.schema is None else snapshot.head.schema.label
     if label is None:
@@ -84,6 +85,8 @@ def label_counts(snapshot: Snapshot, window: Window | None) -> dict[Any, int]:
     counts: Counter[int] = Counter()
     num_unknown = 0
     for opened, rows in snapshot.stretches(window):
+        if opened.shard.file in without:
+            continue
         labels = snapshot.labels_of(opened, rows)
         assert labels is not None
         missing = unlabelled(labels)
@@ -155,6 +158,14 @@ class Summary:
     label_counts: Mapping[Any, int] | None
     growth: tuple[Growth, ...]
     retention_us: int | None
+    lost: tuple[str, ...] = ()
+    """What is wrong with files of linked records. Their samples are counted, and their times are in the span; their labels are not counted."""
+
+    @property
+    def lost_text(self) -> str:
+        """What is lost, in one line."""
+        others = f", and {counted(len(self.lost) - 1, 'other file')}" if len(self.lost) > 1 else ""
+        return f"{self.lost[0]}{others}: no labels are known of what lies there" if self.lost else ""
 
     def __str__(self) -> str:
         span = (
@@ -171,6 +182,8 @@ class Summary:
         if self.label_counts:
             shown = list(self.label_counts.items())
             lines["labels"] = ", ".join(f"{k}: {n:,}" for k, n in shown[:20]) + (", ..." if len(shown) > 20 else "")
+        if self.lost:
+            lines["lost"] = self.lost_text
         lines["growth"] = ", ".join(f"{g.day}: +{g.num_added:,} -{g.num_deleted:,}" for g in self.growth[-7:]) or "-"
         return "\n".join(f"{name:8} {text}" for name, text in lines.items())
 
@@ -178,7 +191,8 @@ class Summary:
 def summary(connection: sa.Connection, snapshot: Snapshot) -> Summary:
     """A dataset at a glance, without reading a payload."""
     head, schema = snapshot.head, snapshot.head.schema
-    parts = [opened.timestamps[rows] for opened, rows in snapshot.stretches()]
+    lost: dict[str, str] = {}
+    spans = [_span(opened, rows, lost) for opened, rows in snapshot.stretches()]
     countable = schema is not None and schema.label is not None and str(schema.label) == "int64"
     num_deleted = snapshot.deleted.count(0, snapshot.end_key)
     return Summary(
@@ -190,14 +204,25 @@ def summary(connection: sa.Connection, snapshot: Snapshot) -> Summary:
         num_shards=len(snapshot.shards),
         num_bytes=sum(shard.num_bytes for shard in snapshot.shards),
         storage=head.storage,
-        first_time=min((int(part.min()) for part in parts), default=None),
-        last_time=max((int(part.max()) for part in parts), default=None),
+        first_time=min((first for first, _ in spans), default=None),
+        last_time=max((last for _, last in spans), default=None),
         columns={} if schema is None else {name: str(column) for name, column in schema.columns.items()},
         label_type=None if schema is None or schema.label is None else str(schema.label),
-        label_counts=label_counts(snapshot, None) if countable else None,
+        label_counts=label_counts(snapshot, None, without=lost) if countable else None,
         growth=growth(connection, head.id, snapshot.version),
         retention_us=head.retention_us,
+        lost=tuple(dict.fromkeys(lost.values())),
     )
+
+
+def _span(opened: OpenShard, rows: Rows, lost: dict[str, str]) -> tuple[int, int]:
+    """The first and the last time of rows; of records whose file is lost, which is noted, those that the catalog has of all."""
+    faults = opened.link_faults() if isinstance(opened, OpenRecords) else []
+    if faults:
+        lost[opened.shard.file] = faults[0]
+        return opened.shard.min_time, opened.shard.max_time
+    times = opened.timestamps[rows]
+    return int(times.min()), int(times.max())
 
 
 def growth(connection: sa.Connection, dataset_id: int, version: int) -> tuple[Growth, ...]:

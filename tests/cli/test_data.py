@@ -293,6 +293,23 @@ def test_label_rows_that_are_set_aside_are_not_called_samples(run: Run, workspac
     assert "what is kept of 1 sample and 1 label row set aside" in run("purge", "d").stderr
 
 
+def test_a_dataset_whose_linked_file_is_lost_is_shown_and_purged(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(bytes(range(32)))
+    os.utime(path, (1, 1))
+    options = ["--set", "record_size=8", "--set", "label_type=int32"]
+    assert run("add", "d", str(path), "--link", *options).returncode == 0
+    path.unlink()
+    shown = run("show", "d")
+    assert shown.returncode == 0
+    assert "samples    4" in shown.stdout
+    assert "a.bin: the linked file is missing" in "".join(line.strip() for line in shown.stdout.splitlines())
+    assert json.loads(run("show", "d", "--json").stdout)["lost"] == [f"{path}: the linked file is missing"]
+    assert "1 sample deleted" in run("delete", "d", "--keys", "2", "--yes").stdout
+    assert f"linked  {path} is yours and still holds the bytes" in run("purge", "d", "--yes").stdout
+    assert "samples    3" in run("show", "d").stdout
+
+
 def test_the_commands_of_the_page_on_sources_work_in_order(
     run: Run, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

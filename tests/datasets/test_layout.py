@@ -1,5 +1,6 @@
 """Compaction, purge, linked storage and questions."""
 
+import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -343,6 +344,56 @@ def test_the_samples_of_a_linked_file_that_is_lost_are_known_and_can_be_deleted(
     assert dataset.samples().labels.tolist() == list(range(6, 12))
     assert dataset.purge().linked_files == (str(lost),)
     assert dataset.verify() == []
+
+
+def test_some_samples_of_a_linked_file_that_is_lost_are_purged_from_the_index(dataset, workspace, tmp_path):
+    lost = tmp_path / "lost.bin"
+    with dataset.write() as writer:
+        writer.link_records(records(lost))
+        writer.link_records(records(tmp_path / "kept.bin", start=6))
+    content, stamps = lost.read_bytes(), (lost.stat().st_atime_ns, lost.stat().st_mtime_ns)
+    lost.unlink()
+    dataset = Dataset.open(workspace, "d")
+    assert dataset.delete([1, 4, 7]) == 3
+    receipt = dataset.purge()
+    assert (receipt.num_keys, receipt.linked_files) == (3, (str(tmp_path / "kept.bin"), str(lost)))
+    assert dataset.keys().tolist() == [0, 2, 3, 5, 6, 8, 9, 10, 11]
+    lost.write_bytes(content)
+    os.utime(lost, ns=stamps)
+    found = Dataset.open(workspace, "d")
+    assert found.samples().labels.tolist() == [0, 2, 3, 5, 6, 8, 9, 10, 11]
+    assert found.samples(Window(20_000_000, 40_000_000, by="time")).keys.tolist() == [2, 3, 8, 9]
+    assert found.reader().read(np.array([5]))["payload"].tolist() == [[20, 21, 22, 23]]
+    assert found.verify() == []
+
+
+def test_records_out_of_time_order_are_still_found_by_time_after_a_purge(dataset, tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(np.array([[50, 0], [10, 1], [30, 2], [20, 3]], "<i8").tobytes())
+    with dataset.write() as writer:
+        writer.link_records(
+            Records(
+                path=str(path), record_size=16, num_records=4, columns={"x": Field(8, "<i8")}, timestamp=Field(0, "<i8")
+            )
+        )
+    dataset.delete([2])
+    dataset.purge()
+    assert dataset.samples(Window(15, 60, by="time")).keys.tolist() == [0, 3]
+    assert dataset.samples(Window(0, 15, by="time")).keys.tolist() == [1]
+
+
+def test_what_is_known_of_a_linked_file_that_is_lost_is_shown(dataset, workspace, tmp_path):
+    lost = tmp_path / "lost.bin"
+    with dataset.write() as writer:
+        writer.link_records(records(lost))
+        writer.link_records(records(tmp_path / "kept.bin", num=3, start=6))
+    assert dataset.summary().lost == ()
+    lost.unlink()
+    summary = Dataset.open(workspace, "d").summary()
+    assert (summary.num_samples, summary.first_time, summary.last_time) == (9, 0, 50_000_000)
+    assert summary.label_counts == {6: 1, 7: 1, 8: 1}
+    assert summary.lost == (f"{lost}: the linked file is missing",)
+    assert f"lost     {lost}: the linked file is missing: no labels are known of what lies there" in str(summary)
 
 
 def test_records_of_one_moment_and_without_a_label_are_told_without_their_file(dataset, workspace, tmp_path):
