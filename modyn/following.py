@@ -18,7 +18,7 @@ from modyn.datasets import Dataset
 from modyn.errors import DataError, NotFound
 from modyn.evaluation.evaluator import Evaluator
 from modyn.evaluation.options import Evaluation
-from modyn.passing import Passing
+from modyn.passing import Passing, newest
 from modyn.runlog import Event, RunLog
 from modyn.selectors import Selector
 from modyn.sources import Feed
@@ -33,8 +33,7 @@ if TYPE_CHECKING:
 
 MOST_TRIES = 5
 """How often a round is trained anew because samples that it had selected were deleted meanwhile."""
-
-
+AHEAD = "samples lie in the future by this machine's clock: no evaluation window is over because of them"
 KEPT = frozenset({"evaluated", "windows", "warning"})
 """What stays of the journal after the last finished round when a run is resumed: the samples that were scored may be gone since."""
 
@@ -101,7 +100,9 @@ class Following(Stations):
         for start in range(0, len(fresh), STREAM_BATCH):
             batch = fresh[start : start + STREAM_BATCH]
             yield batch
-            self._newest = max(self._newest, int(batch.timestamps.max()))
+            self._newest = max(self._newest, newest(batch.timestamps, self.now(), otherwise=self._newest))
+            if int(batch.timestamps.max()) > self.now():
+                self._warn_once((AHEAD,))
 
     def _look(self) -> None:
         """Take what is new in the sources, and in the dataset."""
@@ -196,10 +197,10 @@ class Following(Stations):
         started = next(self.log.events("run-started"), None)
         first = int(self.samples.timestamps.min()) if started is None else started["stream_time"][0]
         shown = self.samples.timestamps[: int(np.searchsorted(self.samples.keys, self.shown))]
-        self._newest = int(shown.max(initial=first))
+        self._newest = newest(shown, self.now(), otherwise=first)
         if self.evaluator is not None:
             self._passing = passing = Passing(
-                self.evaluator.options.windows, first, warn=lambda m: self._warn_once((m,))
+                self.evaluator.options.windows, first, now=self.now, warn=lambda m: self._warn_once((m,))
             )
             passing.count_anew(self.samples) if resumed else passing.begin(self.samples)
             self.evaluator = Evaluator(self.evaluator.options, self.evaluator.samples, windows=passing.windows)
@@ -213,7 +214,8 @@ class Following(Stations):
 
     def evaluate(self, checkpoint: Checkpoint) -> dict[str, float | None]:
         """Score the windows that are over and were waiting for this checkpoint. The next window is yet to come."""
-        self._score_what_is_over(checkpoint.data_until - 1)
+        until = checkpoint.data_until - 1
+        self._score_what_is_over(until if until <= self.now() else self._newest)
         return {}
 
     def evaluate_after_run(self) -> None:

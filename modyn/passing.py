@@ -17,10 +17,15 @@ MOST_WINDOWS = 1_000_000
 
 
 class Passing:
-    """The windows from the time ``first`` on (microseconds). ``warn`` is told, once, if they become too many."""
+    """The windows from the time ``first`` on (microseconds). ``warn`` is told, once, if they become too many.
 
-    def __init__(self, policy: EvaluationWindows, first: int, *, warn: Callable[[str], None]) -> None:
-        self.policy, self.first, self.warn = policy, first, warn
+    Samples later than ``now``, by the wall clock, wait for their window until there is an earlier one that reaches it.
+    """
+
+    def __init__(
+        self, policy: EvaluationWindows, first: int, *, now: Callable[[], int], warn: Callable[[str], None]
+    ) -> None:
+        self.policy, self.first, self.now, self.warn = policy, first, now, warn
         self.windows: list[Window] = []
         self._last = first
         self._is_full = False
@@ -36,7 +41,7 @@ class Passing:
 
     def begin(self, samples: Samples) -> None:
         """Lay out the first windows. Raises ConfigError if they are more than anybody can mean."""
-        self._add(self.policy.lay_out(self.first, int(samples.timestamps.max(initial=self.first))))
+        self._add(self.policy.lay_out(self.first, newest(samples.timestamps, self.now(), otherwise=self.first)))
         self.count_anew(samples)
 
     def count_anew(self, samples: Samples) -> None:
@@ -72,7 +77,7 @@ class Passing:
 
     def _reach(self, samples: Samples) -> None:
         """Lay out windows up to the newest sample; where these are very many, in stretches."""
-        last = int(samples.timestamps.max(initial=self._last))
+        last = max(self._last, newest(samples.timestamps, self.now(), otherwise=self._last))
         step = last - self._last
         while self._last < last and not self._is_full:
             until = min(self._last + step, last)
@@ -115,6 +120,18 @@ class Passing:
                 found.setdefault(number, []).append(window)
             self._done[window] = wanted[window]
         return found
+
+
+def newest(times: Int64s, now: int, *, otherwise: int) -> int:
+    """The latest of the times that is not in the future: a clock that runs ahead says nothing about what is over.
+
+    >>> newest(np.array([3, 900, 5]), 10, otherwise=0)
+    5
+    """
+    if not len(times):
+        return otherwise
+    latest = int(times.max())
+    return latest if latest <= now else int(times[times <= now].max(initial=min(otherwise, now)))
 
 
 def _num_between(times: Array, edges: Int64s) -> Int64s:

@@ -559,10 +559,32 @@ def test_more_windows_than_can_be_looked_at_do_not_end_a_run(
     assert scored_windows(second) == list(range(14))
     monkeypatch.setattr(passing, "MOST_WINDOWS", 15)
     append_at(growing, to_microseconds(datetime(2200, 1, 1)))
-    third = following(first.id, iter([None]))
+    third = following(first.id, iter([None]), now=lambda: to_microseconds(datetime(2200, 1, 2)))
     assert third.status == "stopped"
     assert len(third.windows) <= 21
     assert sum("later ones are not scored" in message for message in third.warnings["message"]) == 1
+
+
+def test_a_sample_from_the_future_ends_no_window(pipeline_file: Write, workspace: Workspace, growing: Dataset) -> None:
+    """By whose time every window would be over before its samples have come; they are scored as if it were not there."""
+    seen: list[list[int]] = []
+
+    def steps() -> Iterator[None]:
+        append_at(growing, to_microseconds(datetime(2200, 1, 1)))
+        yield
+        for _ in the_rest(growing, 100):
+            seen.append(scored_windows(modyn.Run(RunLog.find(workspace.runs, "drifting"))))
+            yield
+
+    run = following(modyn.Pipeline.load(pipeline_file()), steps())
+    assert run.status == "stopped"
+    assert seen[0] == [0]
+    assert max(seen[3]) < 4
+    assert scored_windows(run) == [0, 1, 2, 3, 4]
+    assert len(run.windows) <= 6
+    assert sum("in the future" in message for message in run.warnings["message"]) == 1
+    resumed = following(run.id, iter([None]))
+    assert scored_windows(resumed) == [0, 1, 2, 3, 4]
 
 
 def append_at(dataset: Dataset, moment: int) -> None:

@@ -36,9 +36,9 @@ def serving(passing: Passing, active: int, trained: int) -> dict[str, np.ndarray
 def test_what_comes_by_parts_is_known_as_if_it_had_come_at_once(
     policy: EvaluationWindows, parts: list[list[int]], moment: int
 ) -> None:
-    whole = Passing(policy, 0, warn=pytest.fail)
+    whole = Passing(policy, 0, now=lambda: 2**62, warn=pytest.fail)
     whole.begin(samples_at([s for part in parts for s in part], unknown=True))
-    by_parts = Passing(policy, 0, warn=pytest.fail)
+    by_parts = Passing(policy, 0, now=lambda: 2**62, warn=pytest.fail)
     growing = Growing(samples_at([], unknown=True))
     by_parts.begin(growing.samples)
     for part in parts:
@@ -49,7 +49,7 @@ def test_what_comes_by_parts_is_known_as_if_it_had_come_at_once(
 
 
 def test_a_window_is_due_once_for_each_of_its_checkpoints() -> None:
-    passing = Passing(Slices(every="10s"), 0, warn=pytest.fail)
+    passing = Passing(Slices(every="10s"), 0, now=lambda: 2**62, warn=pytest.fail)
     passing.begin(samples_at([1, 2, 11, 25]))
     assert passing.due(9 * S, serving(passing, 0, 0)) == {}
     assert passing.due(20 * S, serving(passing, -1, 0)) == {0: [0, 1]}
