@@ -1,5 +1,6 @@
 """When would a pipeline's trigger fire? Its dataset replayed through it without training: ``modyn simulate``."""
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ def simulate_pipeline(
     A trigger that looks at the deployed model is shown ``checkpoint`` all along, or the checkpoints of the finished ``run``: from its
     first firing on, the newest whose data ends at or before the firing. While there is none, Modyn's triggers that need a model fire at each
     look, as they do in a run. ``training_seconds`` is what each round is said to cost, for triggers that weigh costs. Raises NotFound if there
-    is no such dataset, run or checkpoint, ConfigError if the run has no checkpoints, TrainingError if a trigger of the user's own asks for the
+    is no such dataset, run or checkpoint, ConfigError if the run has no checkpoints or the arguments make no sense, TrainingError if a trigger of the user's own asks for the
     model's outputs while there is no model.
     """
     from modyn.datasets import Dataset
@@ -37,6 +38,12 @@ def simulate_pipeline(
     from modyn.training.deployed import Deployed
     from modyn.training.trainer import Trainer
 
+    if checkpoint is not None and run is not None:
+        raise ConfigError(
+            f"the trigger is shown one checkpoint or those of a run, not both; got {checkpoint} and run {run}"
+        )
+    if not 0 <= training_seconds < math.inf:
+        raise ConfigError(f"a training costs 0 seconds or more, not {training_seconds:g}")
     dataset = Dataset.open(workspace, pipeline.dataset)
     samples = streamed(dataset, pipeline)
     reader = dataset.at(dataset.version).reader()

@@ -29,7 +29,7 @@ class DataLatencyCost(Trigger):
     """
 
     seconds_of_delay_per_training_second: PositiveFloat = Field(
-        description="how many seconds one sample may wait for each second of training saved"
+        allow_inf_nan=False, description="how many seconds one sample may wait for each second of training saved"
     )
     window: PositiveInt = Field(10, description="number of past trainings from which their cost is learned")
     first: PositiveInt = Field(1000, description="number of samples to train on while no training's cost is known")

@@ -1,16 +1,24 @@
 """Which features of the samples a trigger looks at, each computed once for a (checkpoint, sample)."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BeforeValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationInfo,
+)
 from pydantic_core import core_schema
 
-from modyn.errors import ConfigError, TrainingError, did_you_mean
-from modyn.policy import Importable, describe_value
-from modyn.triggers import Features
+from modyn.errors import ConfigError, ModynError, TrainingError, did_you_mean
+from modyn.policy import Importable, describe_value, name_of
+from modyn.triggers import Features, Trigger
 from modyn.types import Array, Int64s
 
 OF_THE_MODEL = frozenset({"embedding", "loss", "error", "prediction"})
@@ -54,10 +62,13 @@ class Kind:
             return value
         if not isinstance(value, str):
             raise ValueError(f"must be the name of a kind of feature; got {describe_value(value)}")
+        before, colon, after = value.rpartition(":")
         if value in OF_THE_MODEL | OF_THE_DATA or (value.startswith("column:") and value != "column:"):
             return cls(value)
-        if ":" in value:
+        if before not in ("", "column") and after:
             return cls(value, Importable(value, base_dir))
+        if colon:
+            raise ValueError(f"must name something before and after the colon, as column:NAME does; got '{value}'")
         known = sorted(OF_THE_MODEL | OF_THE_DATA)
         raise ValueError(
             f"no kind of feature is named '{value}'. {did_you_mean(value, known)} Others are column:NAME and ./file.py:function."
@@ -77,8 +88,20 @@ class Kind:
         return {"type": "string", "examples": sorted(OF_THE_MODEL | OF_THE_DATA)}
 
 
+def _apart(kinds: tuple[Kind, ...]) -> tuple[Kind, ...]:
+    if not kinds:
+        raise ValueError("needs at least one kind of feature")
+    names = [kind.name for kind in kinds]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"names {name} more than once")
+    return kinds
+
+
 Kinds = Annotated[
-    tuple[Kind, ...], BeforeValidator(lambda value: value if isinstance(value, list | tuple) else [value])
+    tuple[Kind, ...],
+    BeforeValidator(lambda value: value if isinstance(value, list | tuple) else [value]),
+    AfterValidator(_apart),
 ]
 """One kind of feature or a list of them, whose columns stand side by side."""
 
@@ -145,6 +168,36 @@ def _names(kinds: tuple[Kind, ...], widths: list[int]) -> list[str | int]:
         name = kind.name.removeprefix("column:")
         names += [name] if width == 1 else [f"{name}[{number}]" for number in range(width)]
     return names
+
+
+def check_features(trigger: Trigger, features: Features, keys: Int64s) -> None:
+    """Compute once what a trigger, and those within it, look at in the data, to see that it is there.
+
+    What looks at the model is left out: before the first round there is none. Raises ConfigError if a column, a file or a function is not there or fails.
+    """
+    for place, kind in _kinds_in(trigger, "trigger"):
+        if kind.needs_checkpoint:
+            continue
+        try:
+            kind.compute(features, keys)
+        except ModynError as error:
+            raise ConfigError(f"{place}: {error}") from error
+
+
+def _kinds_in(value: Any, place: str) -> Iterator[tuple[str, Kind]]:
+    """The kinds of feature that a policy's options name, at whatever depth, each with its place in the document."""
+    if isinstance(value, Kind):
+        yield place, value
+    elif isinstance(value, BaseModel):
+        here = f"{place}.{name_of(type(value))}" if isinstance(value, Trigger) else place
+        for name in type(value).model_fields:
+            yield from _kinds_in(getattr(value, name), f"{here}.{name}")
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _kinds_in(inner, f"{place}.{name}")
+    elif isinstance(value, list | tuple):
+        for number, inner in enumerate(value):
+            yield from _kinds_in(inner, f"{place}.{number}" if len(value) > 1 else place)
 
 
 def bound_features(features: Features | None) -> Features:

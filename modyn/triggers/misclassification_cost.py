@@ -38,7 +38,8 @@ class MisclassificationCost(Trigger):
     """
 
     seconds_of_delay_per_training_second: PositiveFloat = Field(
-        description="how many seconds one avoidable misclassification may go on for each second of training saved"
+        allow_inf_nan=False,
+        description="how many seconds one avoidable misclassification may go on for each second of training saved",
     )
     window: PositiveInt = Field(10, description="number of past trainings from which their cost is learned")
     expected_accuracy: float | None = Field(

@@ -11,6 +11,7 @@ from modyn.triggers import Features, Trigger
 from modyn.triggers.criteria import Criterion, Evidence, Verdict
 from modyn.triggers.criteria.avoidable_misclassifications import AvoidableMisclassifications
 from modyn.triggers.criteria.p_value import PValue
+from modyn.triggers.criteria.threshold import Threshold
 from modyn.triggers.every import Every
 from modyn.triggers.features import bound_features
 from modyn.triggers.forecast import Method, forecast
@@ -83,6 +84,10 @@ class Performance(Trigger):
             if isinstance(criterion, AvoidableMisclassifications) and self.metric in NOT_OF_CLASSES:
                 raise ValueError(
                     f"criteria.{name}: avoidable-misclassifications counts errors, which metric {self.metric} does not; use accuracy"
+                )
+            if isinstance(criterion, Threshold) and HIGHER_IS_BETTER[self.metric] and criterion.value > 1:
+                raise ValueError(
+                    f"criteria.{name}: {self.metric} is at most 1, so that a threshold of {criterion.value:g} would fire at each check"
                 )
         self._warming = WarmingUp(self.warmup)
         self._beat, self._labelled = fresh(self.check_every), Labelled(self.label_delay)

@@ -2,15 +2,17 @@
 
 import base64
 import importlib
+import inspect
 import zlib
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
 from modyn.config import DurationOrZero
-from modyn.errors import ConfigError, MissingExtra, TrainingError
+from modyn.errors import ConfigError, MissingExtra, TrainingError, did_you_mean
+from modyn.problems import describe_value
 from modyn.triggers import Features, Trigger
 from modyn.triggers.every import Every
 from modyn.triggers.features import Kind, bound_features
@@ -29,6 +31,16 @@ DETECTORS = {
     "page-hinkley": ("river.drift", "PageHinkley", "Page 1954"),
 }
 """Module and class in river (before river 0.23 those of hddm had an underscore), and the paper."""
+
+
+OF_ERRORS = frozenset({"ddm", "eddm", "hddm-a", "hddm-w"})
+"""Detectors of a stream of zeros and ones."""
+
+
+def _parameter(value: object) -> object:
+    if not isinstance(value, int | float | str):
+        raise ValueError(f"must be a number, true, false or a word; got {describe_value(value)}")
+    return value
 
 
 class StreamDetector(Trigger):
@@ -55,7 +67,7 @@ class StreamDetector(Trigger):
     of: Kind = Field(
         Kind("error"), description="the stream of numbers: error, loss, column:NAME, or any kind of one column"
     )
-    parameters: Mapping[str, float | int | bool] = Field(
+    parameters: Mapping[str, Annotated[float | int | bool | str, BeforeValidator(_parameter)]] = Field(
         default_factory=dict, description="the detector's own parameters, by river's names"
     )
     check_every: Rhythm = Field(
@@ -76,7 +88,7 @@ class StreamDetector(Trigger):
 
     @model_validator(mode="after")
     def _set_up(self) -> "StreamDetector":
-        if self.detector in ("ddm", "eddm", "hddm-a", "hddm-w") and self.of.name != "error":
+        if self.detector in OF_ERRORS and self.of.name != "error":
             raise ValueError(
                 f"{self.detector} takes a stream of errors (0 or 1); use of: error, or adwin, kswin or page-hinkley"
             )
@@ -85,7 +97,18 @@ class StreamDetector(Trigger):
         self._beat, self._waiting = fresh(self.check_every), Labelled(delay)
         return self
 
-    def _start(self) -> None:
+    @model_validator(mode="after")
+    def _known_parameters(self) -> "StreamDetector":
+        if self.parameters:
+            try:
+                self._new()
+            except MissingExtra:
+                pass  # it is asked for at the first check
+            except ConfigError as error:
+                raise ValueError(f"parameters: {error}") from None
+        return self
+
+    def _new(self) -> Any:
         """A detector that has seen nothing. Raises MissingExtra without river, ConfigError if it does not take the parameters."""
         module, name, _ = DETECTORS[self.detector]
         try:
@@ -93,13 +116,17 @@ class StreamDetector(Trigger):
             cls = getattr(home, name, None) or getattr(home, f"{name[:-1]}_{name[-1]}")
         except ImportError:
             raise MissingExtra("river", extra="stream") from None
+        known = inspect.signature(cls).parameters
+        for parameter, value in self.parameters.items():
+            if parameter not in known:
+                raise ConfigError(f"{self.detector} has none named '{parameter}'. {did_you_mean(parameter, known)}")
+            if isinstance(value, str) and not isinstance(known[parameter].default, str):
+                raise ConfigError(f"{parameter} must be a number, true or false; got {describe_value(value)}")
         seed = {"seed": 0} if self.detector == "kswin" else {}
         try:
-            self._river, self._fed = cls(**{**seed, **self.parameters}), []
+            return cls(**{**seed, **self.parameters})
         except (TypeError, ValueError) as error:
-            raise ConfigError(
-                f"trigger.stream-detector.parameters: {self.detector} does not take them: {error}"
-            ) from None
+            raise ConfigError(f"{self.detector} does not take them: {error}") from None
 
     def bind(self, features: Features) -> None:
         super().bind(features)
@@ -133,8 +160,13 @@ class StreamDetector(Trigger):
         known = np.isfinite(rows[:, 0])
         self._waiting.settled(keys[known])
         values = rows[known, 0].astype(np.float64)
+        if self.detector in OF_ERRORS and not np.isin(values, (0.0, 1.0)).all():
+            raise ConfigError(
+                f"trigger.stream-detector: {self.detector} takes a stream of errors (0 or 1), and this model's are distances from the label; "
+                "use adwin, kswin or page-hinkley"
+            )
         if self._river is None:
-            self._start()
+            self._river, self._fed = self._new(), []
         fires = self._feed(values)
         if fires:
             self._river = None
@@ -187,5 +219,5 @@ class StreamDetector(Trigger):
         self._waiting.load_state_dict(state["waiting"])
         self._last, self._river = (state["last"][0], state["last"][1]), None
         if state["fed"] is not None:
-            self._start()
+            self._river, self._fed = self._new(), []
             self._feed(np.frombuffer(zlib.decompress(base64.b85decode(state["fed"])), "<f8"))

@@ -215,13 +215,6 @@ def test_detectors_of_errors_refuse_other_numbers() -> None:
         build(Trigger, {"stream-detector": {"detector": "ddm", "of": "loss"}})
 
 
-def test_a_detector_says_which_parameters_it_does_not_take() -> None:
-    trigger = build(Trigger, {"stream-detector": {"of": "raw", "check_every": 5, "parameters": {"dleta": 1.0}}})
-    trigger.bind(MemoryFeatures(np.zeros(10)))
-    with pytest.raises(ConfigError, match="adwin does not take them"):
-        list(trigger.update(stream(10)))
-
-
 # Simulation and words ------------------------------------------------------------------------------------------------
 
 

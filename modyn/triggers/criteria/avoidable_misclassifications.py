@@ -21,7 +21,9 @@ class AvoidableMisclassifications(Criterion):
     True
     """
 
-    threshold: PositiveFloat = Field(description="the number of avoidable misclassifications that calls for training")
+    threshold: PositiveFloat = Field(
+        allow_inf_nan=False, description="the number of avoidable misclassifications that calls for training"
+    )
     expected_accuracy: float | None = Field(
         None, ge=0, le=1, description="the accuracy of a new checkpoint (null = learned from past rounds)"
     )

@@ -17,7 +17,7 @@ class RollingAverage(Criterion):
 
     window: PositiveInt = Field(10, description="number of past values")
     deviation: NonNegativeFloat = Field(
-        0.05, description="how far from the mean: a share of it, or its unit if absolute"
+        0.05, allow_inf_nan=False, description="how far from the mean: a share of it, or its unit if absolute"
     )
     absolute: bool = Field(False, description="whether deviation is in the value's unit instead of a share of the mean")
 

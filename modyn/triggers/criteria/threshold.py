@@ -1,6 +1,6 @@
 """A fixed bound."""
 
-from pydantic import Field
+from pydantic import Field, FiniteFloat
 
 from modyn.triggers.criteria import Criterion, Evidence, Verdict
 
@@ -13,7 +13,7 @@ class Threshold(Criterion):
     Verdict(fires=True, bound=0.5, measured=None, of=None)
     """
 
-    value: float = Field(description="the bound")
+    value: FiniteFloat = Field(description="the bound")
 
     def verdict(self, evidence: Evidence) -> Verdict:
         return Verdict(evidence.beyond(self.value), self.value)
