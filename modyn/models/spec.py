@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic_core import core_schema
 
-from modyn.errors import ConfigError, MissingExtra, NotFound, Problem, did_you_mean
+from modyn.errors import ConfigError, MissingExtra, ModynError, NotFound, Problem, did_you_mean
 from modyn.models.nets import Net
 from modyn.policy import Importable, describe_value, find, split, to_document, validate
 
@@ -55,10 +55,18 @@ class ModelSpec:
         A scikit-learn style estimator (``fit`` and ``predict``) is given back as it is. Raises ConfigError if the model cannot
         be built with these options.
         """
-        model: Any = self.net.build() if self.net is not None else self._build_imported()
+        model: Any = self._build_net(self.net) if self.net is not None else self._build_imported()
         model.modyn_name = self.name
         built: nn.Module = model
         return built
+
+    def _build_net(self, net: Net) -> Any:
+        try:
+            return net.build()
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, ModynError) or (isinstance(error, RuntimeError) and "memory" not in str(error)):
+                raise
+            raise self._wrong(f"does not fit into memory: {' '.join(str(error).split())}") from error
 
     def _build_imported(self) -> Any:
         assert self.imported is not None

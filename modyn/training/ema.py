@@ -42,9 +42,10 @@ class MovingAverage:
 
     def weights(self) -> dict[str, Tensor]:
         """The model's state with averages in place of its parameters."""
+        averages = dict(zip(map(id, self._model.parameters()), self._averages, strict=True))
         state = dict(self._model.state_dict())
-        for (name, _), average in zip(self._model.named_parameters(), self._averages, strict=True):
-            state[name] = average
+        # By all of its names: a parameter that is shared has several.
+        state |= {name: averages[id(p)] for name, p in self._model.named_parameters(remove_duplicate=False)}
         return state
 
     def state_dict(self) -> dict[str, Tensor]:

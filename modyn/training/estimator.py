@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from inspect import signature
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -106,11 +107,41 @@ def _weights(method: Callable[..., Any], weights: Tensor | None) -> dict[str, An
 
 
 def predictions(estimator: Any, features: Array) -> Float32s:
-    """``[n, classes]`` probabilities where the estimator gives them, else ``[n, outputs]`` values."""
+    """``[n, classes]``: probabilities where the estimator gives them, 1 for the predicted class of another classifier; else ``[n, outputs]`` values.
+
+    Column ``i`` is class ``i``.
+    """
+    classes = _class_numbers(estimator)
     if hasattr(estimator, "predict_proba"):
-        return np.asarray(estimator.predict_proba(features), dtype=np.float32)
-    given = np.asarray(estimator.predict(features), dtype=np.float32)
+        shares = np.asarray(estimator.predict_proba(features), dtype=np.float32)
+        return shares if classes is None else _spread(shares, classes)
+    given = np.asarray(estimator.predict(features))
+    if classes is not None and given.ndim == 1:
+        return _spread((given[:, None] == estimator.classes_).astype(np.float32), classes)
+    given = given.astype(np.float32)
     return given[:, None] if given.ndim == 1 else given
+
+
+MOST_CLASSES = 65_536
+
+
+def _class_numbers(estimator: Any) -> Array | None:
+    """The classes that the estimator knows, if they are numbers from 0: it has a column for each that it has seen, not for each there is."""
+    classes = np.asarray(getattr(estimator, "classes_", ()))
+    if classes.ndim != 1 or not len(classes) or classes.dtype.kind not in "biuf":
+        return None
+    numbers = classes.astype(np.int64)
+    return numbers if np.array_equal(numbers, classes) and numbers[0] >= 0 and numbers[-1] < MOST_CLASSES else None
+
+
+def _spread(columns: Array, classes: Array) -> Float32s:
+    """``[n, highest class + 1]`` of a column for each of some classes; 0 for those that the estimator does not know."""
+    width = int(classes[-1]) + 1
+    if width == columns.shape[1] or len(classes) != columns.shape[1]:
+        return columns
+    spread = np.zeros((len(columns), width), np.float32)
+    spread[:, classes] = columns
+    return spread
 
 
 def state_of(estimator: Any) -> dict[str, Tensor]:
@@ -201,7 +232,8 @@ def fit(
     watch = _Stopwatch()
     with closing(loader.batches(selection, plan)) as batches:  # type: ignore[type-var]
         last: list[Batch] = []
-        calls = learn(estimator, watch.watched(batches, last), classes=classes, where=f"round {round}")
+        seen = islice(watch.watched(batches, last), length.num_steps)
+        calls = learn(estimator, seen, classes=classes, where=f"round {round}")
     passed = time.perf_counter() - began
     weights = state_of(estimator)
     _check_kept(estimator, restore(fresh(), weights), features_of(last[0]))
@@ -259,10 +291,8 @@ def _all_labels(loader: Loader, selection: Selection, start: Mapping[str, Tensor
     labels: Any = loader.reader.labels(selection.keys)
     if labels is None:
         raise TrainingError("the dataset has no labels")
-    if loader.label_transform is not None:
-        labels = loader.label_transform(labels)
     known = None if start is None else start.get("classes_:a")
-    return np.asarray(labels) if known is None else known.numpy()
+    return np.asarray(loader.transformed(labels)) if known is None else known.numpy()
 
 
 def _check_kept(estimator: Any, restored: Any, features: Array) -> None:

@@ -1,6 +1,8 @@
 """What went wrong in a training step, in words: shapes and types that do not fit, memory that ran out, a loss that is no number."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +20,7 @@ def explain(error: Exception, model: nn.Module, inputs: Inputs, *, where: str) -
         return TrainingError(
             f"{where}: out of memory for {layout(inputs)}: make batch_size smaller (accumulate keeps the step the same). {text}"
         )
-    reason = _misfit(error, text, model, inputs)
+    reason = _unused(str(error), model) or _misfit(error, text, model, inputs)
     return TrainingError(f"{where}: {reason or f'{type(error).__name__}: {text}'}")
 
 
@@ -27,6 +29,20 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
         isinstance(error, RuntimeError) and ("can't allocate memory" in str(error) or "out of memory" in str(error))
     )
+
+
+@contextmanager
+def memory_told(where: str) -> Iterator[None]:
+    """Raise TrainingError in place of the library's error where memory runs out before or between steps."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, ModynError) or not out_of_memory(error):
+            raise
+        line = str(error).strip().splitlines()[:1]
+        raise TrainingError(
+            " ".join([f"{where}: out of memory for the model, or what is kept beside it.", *line])
+        ) from error
 
 
 def _misfit(error: Exception, text: str, model: nn.Module, inputs: Inputs) -> str | None:
@@ -53,6 +69,19 @@ def _misfit(error: Exception, text: str, model: nn.Module, inputs: Inputs) -> st
     if "more than 1 value per channel" in text:
         return f"{name}: {layer} needs more than one sample, and the last batch has one: set drop_last, or another batch_size"
     return f"{name}: {layer} was given {layout(given)}: {text}"
+
+
+def _unused(text: str, model: nn.Module) -> str | None:
+    """Which parameters several devices cannot add up over, if that is what torch says."""
+    found = re.search(r"Parameter indices which did not receive grad for rank \d+: ([\d ]+)", text)
+    if found is None:
+        return None
+    names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    unused = ", ".join(names[int(number)] for number in found[1].split()[:4])
+    return (
+        f"training.devices: the loss does not depend on {unused}; several devices add up the gradients of all parameters: "
+        f"use them, or set requires_grad = False"
+    )
 
 
 def _is_about_types(text: str, given: Tensor, weight: object) -> bool:

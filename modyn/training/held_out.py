@@ -80,12 +80,17 @@ class Watch:
     def _loss(self, model: nn.Module, weights: Mapping[str, Tensor]) -> float:
         was_training = model.training
         model.eval()
+        # A parameter that is shared is given under one of its names.
+        shared = {name for name, _ in model.named_parameters(remove_duplicate=False)} - dict(
+            model.named_parameters()
+        ).keys()
+        given = {name: value for name, value in weights.items() if name not in shared}
         total = weight = 0.0
         plan = Plan(batch_size=1024)
         with torch.inference_mode(), closing(self._loader.batches(self.held_out, plan)) as batches:  # type: ignore[type-var]
             for batch in (b.to(self._move) for b in batches):
                 assert batch.labels is not None
-                outputs = apply(lambda *a, **k: functional_call(model, dict(weights), a, k), batch.inputs)
+                outputs = apply(lambda *a, **k: functional_call(model, given, a, k), batch.inputs)
                 losses = self._criterion.per_sample(outputs.float(), batch.labels).double()
                 counts = torch.ones_like(losses) if batch.weights is None else batch.weights.double()
                 total += float((counts * losses).sum())

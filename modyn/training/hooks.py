@@ -1,18 +1,17 @@
 """Hooks: user code that is shown training and changes nothing of it."""
 
 import inspect
-import random as python_random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from modyn.errors import ConfigError, Problem, TrainingError
-from modyn.training.losses import construct
+from modyn.training.losses import construct, with_options
 from modyn.training.options import Named
+from modyn.training.parsing import raised
+from modyn.training.randomness import random_state, set_random_state
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,30 +58,30 @@ def _load(spec: Named) -> tuple[str, Hook, int | None]:
     made = spec.importable.load()
     if inspect.isclass(made):
         made = construct(made, options, path=path)
-    elif options:
-        function: Any = made
-        return spec.name, lambda observation: function(observation, **options), every
+    else:
+        made = with_options(made, options, given=1, path=path)
     return spec.name, made, every
 
 
 def _call(name: str, hook: Hook, observation: Observation) -> None:
-    states = torch.get_rng_state(), np.random.get_state(), python_random.getstate()
-    training, before = observation.model.training, _versions(observation.model)
+    model = observation.model
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    state, training, before = random_state(device), model.training, _marks(model)
     try:
         with torch.no_grad():
             hook(observation)
     except Exception as error:
-        raise TrainingError(f"hook {name} raised {type(error).__name__}: {error}") from error
+        raise TrainingError(f"hook {name} {raised(error)}") from error
     finally:
-        torch.set_rng_state(states[0])
-        np.random.set_state(states[1])
-        python_random.setstate(states[2])
-        observation.model.train(training)
-    if _versions(observation.model) != before:
+        set_random_state(state, device)
+        model.train(training)
+    if _marks(model) != before:
         raise TrainingError(f"hook {name} changed the model's weights; hooks may only look")
 
 
-def _versions(model: nn.Module) -> list[tuple[int, int]]:
-    """What changes whenever a parameter, a buffer or a gradient is written to or replaced."""
+def _marks(model: nn.Module) -> tuple[list[tuple[int, int, int]], list[float]]:
+    """What changes whenever a parameter, a buffer or a gradient is written to or replaced; through ``.data`` only the sum of values tells."""
     tensors = [*model.parameters(), *model.buffers(), *(p.grad for p in model.parameters() if p.grad is not None)]
-    return [(id(tensor), tensor._version) for tensor in tensors]
+    sums = [tensor.detach().abs().sum(dtype=torch.float32) for tensor in model.parameters() if tensor.numel()]
+    found = torch.stack(sums).nan_to_num().tolist() if sums else []
+    return [(id(tensor), tensor.data_ptr(), tensor._version) for tensor in tensors], found

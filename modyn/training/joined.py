@@ -48,7 +48,7 @@ class Joined:
     def _words(self) -> Array | None:
         """Labels as integers of 4 bytes if that loses nothing, else of 8; None if they are no single values of that size."""
         labels, kind = self.labels, self.labels.dtype
-        if labels.ndim != 1 or kind.kind not in "biuf":
+        if labels.ndim != 1 or kind.kind not in "biuf" or not kind.isnative:
             return None
         if kind.kind != "f" and (not len(labels) or _SMALL.min <= int(labels.min()) <= int(labels.max()) <= _SMALL.max):
             return labels.astype(np.int32)

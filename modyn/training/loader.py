@@ -19,19 +19,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from modyn.errors import DataError
+from modyn.errors import DataError, ModynError
 from modyn.training import workers
 from modyn.training.blocks import Batch, Block, Parsed, Plan, Stretch
 from modyn.training.cache import ParsedCache
 from modyn.training.joined import Joined
-from modyn.training.parsing import columns_nbytes
+from modyn.training.parsing import columns_nbytes, raised
 from modyn.training.recipe import Recipe
 from modyn.training.tensors import Inputs, mapped, nbytes, rows
 from modyn.types import Array, Columns, Int64s, Reader, Selection
 
 BLOCK_ROWS = 32_768
 BLOCK_BYTES = 16 * 2**20
-LABEL_ROWS = 8_000_000
+LABEL_ROWS, WIDE_LABEL = 8_000_000, 64
+"""Labels are read all at once of so many samples at most, and with their block if one takes more bytes than that."""
 MOST_READERS = 4
 """Threads that gather rows at most: each works on a block of its own."""
 LabelTransform = Callable[[Array], Any]
@@ -67,6 +68,7 @@ class Loader:
         self._pool: workers.Pool | None = None
         self._labelled: tuple[Selection, Joined | None] | None = None
         self._only: tuple[Selection, Reader] | None = None
+        self._wide_labels: bool | None = None
 
     def _processes(self, num_workers: int | None) -> int:
         if not workers.available() or (num_workers is None and not self.recipe.is_per_sample):
@@ -137,7 +139,8 @@ class Loader:
             try:
                 for block in self._announced(blocks):
                     pending.append((block, readers.submit(self._fetch, block)))
-                    self._labels(block, plan)  # by this thread, once a stretch, while others read
+                    if plan.labelled:
+                        self._read_labels(block.stretch)  # by this thread, while others read
                     while pending and (pending[0][1].done() or len(pending) >= 3 * num_readers):
                         yield self._next_parsed(pending, plan)
                 while pending:
@@ -164,9 +167,10 @@ class Loader:
         selection = block.selection
         if len(block.keys) == len(selection):
             return self.reader
-        if self._only is None or self._only[0] is not selection:
-            self._only = selection, self.reader.only(selection.keys)
-        return self._only[1]
+        only = self._only  # other threads may be at another epoch's selection
+        if only is None or only[0] is not selection:
+            only = self._only = selection, self.reader.only(selection.keys)
+        return only[1]
 
     def _parsed(self, block: Block, columns: Columns | None, plan: Plan) -> Parsed:
         labels = self._labels(block, plan)
@@ -187,22 +191,45 @@ class Loader:
         return self.recipe.parse(self.reader.read(keys), keys)
 
     def _finished(self, block: Block, inputs: Inputs, labels: Any) -> Parsed:
-        if labels is not None and self.label_transform is not None:
-            labels = self.label_transform(labels)
+        if labels is not None:
+            labels = self.transformed(labels)
         parsed = Parsed(
             block, inputs, None if labels is None else _tensor(labels, len(block.keys)), Parsed.weights_of(block)
         )
         return _pinned(parsed) if self.pin else parsed
 
+    def transformed(self, labels: Array) -> Any:
+        """Labels as the loss is told them. Raises DataError with the line at which the user's function fails."""
+        if self.label_transform is None:
+            return labels
+        try:
+            return self.label_transform(labels)
+        except ModynError:
+            raise
+        except Exception as error:
+            raise DataError(f"label_transform {raised(error)}") from error
+
     def _labels(self, block: Block, plan: Plan) -> Array | None:
         """The block's labels, out of those of its stretch; None if there are none, or none are asked for."""
-        stretch = block.stretch
         if not plan.labelled:
             return None
-        if not stretch.has_labels:
+        if self._has_wide_labels(block.selection):
+            return self.reader.labels(block.keys)
+        self._read_labels(block.stretch)
+        return None if block.stretch.labels is None else block.stretch.labels[block.places]
+
+    def _read_labels(self, stretch: Stretch) -> None:
+        """Put a stretch's labels beside its keys, unless they are there, or read block by block."""
+        if not stretch.has_labels and not self._has_wide_labels(stretch.selection):
             stretch.labels = self._labels_of(stretch)
             stretch.has_labels = True
-        return None if stretch.labels is None else stretch.labels[block.places]
+
+    def _has_wide_labels(self, selection: Selection) -> bool:
+        """Whether labels take so much (1,000 classes' shares, say) that those of many samples are not held at once."""
+        if self._wide_labels is None:
+            labels = self.reader.labels(selection.keys[:1])
+            self._wide_labels = labels is not None and labels.nbytes > WIDE_LABEL * len(labels)
+        return self._wide_labels
 
     def _labels_of(self, stretch: Stretch) -> Array | None:
         """Labels out of those of the whole selection, which are read at once unless there are very many."""
@@ -265,6 +292,10 @@ class Loader:
                 if not cache.keep(block.keys, inputs):
                     return False
         return True
+
+    def forget(self) -> None:
+        """Let go of labels that were read, which others may change before they are asked for again."""
+        self._labelled = self._only = self._wide_labels = None
 
     def close(self) -> None:
         """End worker processes. The loader can be used again."""

@@ -3,6 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -59,21 +60,37 @@ def _spelt(name: str) -> str:
 
 def construct(make: Build, options: Mapping[str, Any], *args: Any, path: str, **fixed: Any) -> Any:
     """``make(*args, **options, **fixed)``, with a ConfigError that names the option at ``path`` if it does not take one."""
-    parameters = inspect.signature(make).parameters
-    names = [n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)][len(args) :]
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    unknown = [name for name in options if name not in names and not takes_any]
-    if unknown:
-        raise ConfigError(
-            [
-                Problem(path=f"{path}.{n}", message=f"no option is named '{n}' here. {did_you_mean(n, names)}")
-                for n in unknown
-            ]
-        )
+    check_names(make, options, given=len(args), path=path)
     try:
         return make(*args, **options, **fixed)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ConfigError([Problem(path=path, message=f"{type(error).__name__}: {error}")]) from error
+
+
+def with_options(function: Build, options: Mapping[str, Any], *, given: int, path: str) -> Build:
+    """A function with options as keywords; a ConfigError names one it does not take beside the ``given`` first arguments."""
+    if not options:
+        return function
+    check_names(function, options, given=given, path=path)
+    return partial(function, **options)
+
+
+def check_names(make: Build, options: Mapping[str, Any], *, given: int, path: str) -> None:
+    """Raise ConfigError, with the nearest name, for each option that a function does not take beside its ``given`` first arguments."""
+    parameters = inspect.signature(make).parameters
+    names = [n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)][given:]
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    unknown = [] if takes_any else [name for name in options if name not in names]
+    if unknown:
+        told = {
+            n: f"no option is named '{n}' here. {did_you_mean(n, names) if names else 'It takes none.'}"
+            for n in unknown
+        }
+        raise ConfigError([Problem(path=f"{path}.{n}", message=message) for n, message in told.items()])
+
+
+OF_CLASSES = ("crossentropy", "nll", "multimargin")
+"""Losses of torch whose labels are numbers of classes."""
 
 
 class Criterion:
@@ -84,10 +101,13 @@ class Criterion:
         path = f"training.loss.{spec.name}"
         if spec.importable is not None:
             loaded = spec.importable.load()
-            self._function = construct(loaded, spec.options, path=path) if inspect.isclass(loaded) else loaded
+            self._function = _own(loaded, spec.options, path)
             self._kind = getattr(loaded, "task", "")
         else:
             cls = look_up(nn, spec.name, dropped="Loss$", kind=nn.Module, what="loss")
+            if "reduction" in spec.options:
+                message = "is not chosen here: Modyn takes each sample's loss, and their weighted mean"
+                raise ConfigError([Problem(path=f"{path}.reduction", message=message)])
             options = {k: torch.tensor(v) if isinstance(v, list) else v for k, v in spec.options.items()}
             self._function = construct(cls, options, path=path, reduction="none")
             self._kind = flat(cls.__name__).removesuffix("loss")
@@ -95,14 +115,14 @@ class Criterion:
         self._plain_mean = (
             type(self._function)(**spec.options)
             if isinstance(self._function, nn.CrossEntropyLoss | nn.MSELoss | nn.L1Loss | nn.BCEWithLogitsLoss)
-            and not {"weight", "ignore_index"} & set(spec.options)
+            and not {"weight", "pos_weight", "ignore_index"} & set(spec.options)
             else None
         )
 
     @property
     def task(self) -> Task:
         """What the loss teaches: classes, several labels at once, or values."""
-        if self._kind in ("crossentropy", "nll", "classification"):
+        if self._kind in (*OF_CLASSES, "classification"):
             return "classification"
         return (
             "multi-label"
@@ -124,6 +144,9 @@ class Criterion:
     def per_sample(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """``losses[n]`` of ``outputs[n, ...]``; further axes are averaged."""
         losses: Tensor = self._function(outputs, self.labels_for(outputs, labels))
+        if not isinstance(losses, Tensor) or losses.ndim == 0 or len(losses) != len(outputs):
+            got = f"shape {list(losses.shape)}" if isinstance(losses, Tensor) else f"a {type(losses).__name__}"
+            raise TrainingError(f"loss {self.name} gave {got} for {len(outputs)} samples; one loss a sample is needed")
         return losses.flatten(1).mean(1) if losses.ndim > 1 else losses
 
     def __call__(self, outputs: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
@@ -142,7 +165,7 @@ class Criterion:
 
     def labels_for(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """The labels in the type and shape that the loss compares with ``outputs``."""
-        if self._kind in ("crossentropy", "nll"):
+        if self._kind in OF_CLASSES:
             return (
                 labels.to(outputs.dtype)
                 if labels.is_floating_point() and labels.ndim == outputs.ndim
@@ -165,7 +188,7 @@ class Criterion:
             raise TrainingError(f"the model gave a {type(outputs).__name__}; a tensor is needed")
         if outputs.ndim == 0 or len(outputs) != len(labels):
             raise TrainingError(f"the model gave shape {list(outputs.shape)} for {counted(len(labels), 'sample')}")
-        if self._kind in ("crossentropy", "nll"):
+        if self._kind in OF_CLASSES:
             if outputs.ndim < 2:
                 shape = list(outputs.shape)
                 raise TrainingError(f"loss {self.name}: the model gives shape {shape}; one output a class is needed")
@@ -215,6 +238,17 @@ class Criterion:
             return outputs
         shares = outputs if self._kind == "bce" else outputs.sigmoid()
         return torch.cat([1 - shares, shares], 1) if shares.shape[1] == 1 else shares
+
+
+def _own(loaded: Any, options: Mapping[str, Any], path: str) -> Callable[..., Any]:
+    """A loss of the user's: a class is constructed with the options, a function is given them as keywords."""
+    if inspect.isclass(loaded):
+        found: Callable[..., Any] = construct(loaded, options, path=path)
+        return found
+    if not callable(loaded):
+        message = f"is a {type(loaded).__name__}, not a function of (outputs, labels)"
+        raise ConfigError([Problem(path=path, message=message)])
+    return with_options(loaded, options, given=2, path=path)
 
 
 def weighted_sum(losses: Tensor, weights: Tensor | None) -> Tensor:

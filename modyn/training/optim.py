@@ -2,6 +2,7 @@
 
 import fnmatch
 import inspect
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,8 +11,9 @@ import torch
 from torch import nn
 from torch.optim import Optimizer, lr_scheduler
 
-from modyn.errors import ConfigError, Problem
-from modyn.training.losses import construct, look_up
+from modyn.errors import ConfigError, Problem, TrainingError
+from modyn.problems import describe_value
+from modyn.training.losses import check_names, construct, look_up
 from modyn.training.options import Named, Training
 
 Parameters = dict[str, nn.Parameter]
@@ -51,7 +53,11 @@ def _take(left: Parameters, patterns: Any, path: str) -> Parameters:
         taken = dict(left)
     else:
         taken = {}
-        for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        listed = [patterns] if isinstance(patterns, str) else patterns
+        if not isinstance(listed, list) or not all(isinstance(pattern, str) for pattern in listed):
+            message = f"must be names of modules or parameters, or patterns; got {describe_value(patterns)}"
+            raise ConfigError([Problem(path=path, message=message)])
+        for pattern in listed:
             matching = {name: p for name, p in left.items() if _matches(name, pattern)}
             if not matching:
                 raise ConfigError([Problem(path=path, message=f"'{pattern}' matches none of {_some(left)}")])
@@ -83,18 +89,32 @@ def _build_optimizer(spec: Named, parameters: Parameters, sparse: set[int]) -> O
             [Problem(path=path, message="evaluates the loss several times a step, which is not supported")]
         )
     options = {name: value for name, value in spec.options.items() if name not in ("modules", "groups")}
-    options |= {name: tuple(value) for name, value in options.items() if isinstance(value, list)}
+    options = _plain(options)
     if not {"fused", "foreach", "capturable", "differentiable"} & set(options) and _can_fuse(cls, parameters, sparse):
         options["fused"] = True
     left, groups = dict(parameters), []
-    for pattern, own in (spec.options.get("groups") or {}).items():
-        groups.append({"params": list(_take(left, [pattern], f"{path}.groups").values()), **own})
+    for pattern, own in _groups_of(spec, path).items():
+        check_names(cls, own, given=1, path=f"{path}.groups.{pattern}")
+        groups.append({"params": list(_take(left, [pattern], f"{path}.groups").values()), **_plain(own)})
     if left:
         groups.append({"params": list(left.values())})
     if not groups:
         raise ConfigError([Problem(path=path, message="has no parameters: other optimizers name them all")])
     optimizer: Optimizer = construct(cls, options, groups, path=path)
     return optimizer
+
+
+def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as torch takes them: betas are a tuple."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+
+
+def _groups_of(spec: Named, path: str) -> Mapping[str, Mapping[str, Any]]:
+    groups = spec.options.get("groups") or {}
+    if not isinstance(groups, Mapping) or not all(isinstance(own, Mapping) for own in groups.values()):
+        message = f"must be {{name pattern: {{option: value}}}}; got {describe_value(groups)}"
+        raise ConfigError([Problem(path=f"{path}.groups", message=message)])
+    return groups
 
 
 def _can_fuse(cls: Any, parameters: Parameters, sparse: set[int]) -> bool:
@@ -121,6 +141,7 @@ class Schedule:
         self._peaks = [float(group["lr"]) for group in optimizer.param_groups]
         self.per = "step"
         self._scheduler: Any = None
+        self._name = "" if spec is None else spec.name
         if spec is not None:
             numbers = {"num_steps": max(1, num_steps - warmup_steps), "num_epochs": num_epochs}
             self._scheduler, self.per = _build_scheduler(spec, optimizer, numbers)
@@ -133,7 +154,7 @@ class Schedule:
         if self.steps <= self.warmup_steps:
             self._warm_up()
         elif self._scheduler is not None and self.per == "step":
-            self._scheduler.step()
+            self._go_on()
 
     def after_epoch(self, loss: float) -> None:
         """To be called after each epoch, with its mean loss (for ``reduce-on-plateau``)."""
@@ -142,7 +163,15 @@ class Schedule:
         if isinstance(self._scheduler, lr_scheduler.ReduceLROnPlateau):
             self._scheduler.step(loss)
         else:
-            self._scheduler.step()
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """The next learning rate. One of so many steps keeps its last one afterwards: a selection made anew may be larger than the first."""
+        if self._scheduler.last_epoch + 1 < getattr(self._scheduler, "total_steps", math.inf):
+            try:
+                self._scheduler.step()
+            except (TypeError, ValueError, ArithmeticError) as error:
+                raise TrainingError(f"training.scheduler.{self._name}: {type(error).__name__}: {error}") from error
 
     def _warm_up(self) -> None:
         """Before step s of w, counted from 0, the rate is (s + 1) / w of its peak; after the last it is the peak."""

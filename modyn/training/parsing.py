@@ -222,14 +222,19 @@ def _is_wrong(inputs: Any) -> bool:
 
 def _what(name: str, error: Exception, columns: Columns) -> str:
     """The parser's failure in one line, with the line of user code that raised."""
+    hint = ""
+    if isinstance(error, KeyError) and error.args and str(error.args[0]) not in columns:
+        hint = f": no such column. {did_you_mean(str(error.args[0]), columns)}"
+    return f"parser {name} {raised(error, hint)}"
+
+
+def raised(error: Exception, hint: str = "") -> str:
+    """What user code raised, in one line, with the first line outside this package: ``raised ValueError: ... (file.py, line 3: ...)``."""
     if isinstance(error, WrongShape):
-        return f"parser {name} {error}"
+        return str(error)
     frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).parent != Path(__file__).parent]
     place = f" ({Path(frames[0].filename).name}, line {frames[0].lineno}: {frames[0].line})" if frames else ""
-    message = " ".join(str(error).split())
-    if isinstance(error, KeyError) and error.args and str(error.args[0]) not in columns:
-        message += f": no such column. {did_you_mean(str(error.args[0]), columns)}"
-    return f"parser {name} raised {type(error).__name__}: {message}{place}"
+    return f"raised {type(error).__name__}: {' '.join(str(error).split())}{hint}{place}"
 
 
 def columns_nbytes(columns: Columns) -> int:

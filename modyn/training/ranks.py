@@ -7,6 +7,7 @@ loss is divided by the weight of the *whole* batch, so the step is that of one d
 import contextlib
 import multiprocessing
 import os
+import pickle
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
@@ -83,12 +84,51 @@ def check(num_ranks: int, device: torch.device) -> None:
         raise TrainingError(f"training.devices: {device.type} cannot share batches; 1 is what works")
 
 
+READY = "ready"
+
+
 @dataclass
 class _Others:
     """The processes of ranks 1 and up, and what they say when they fail."""
 
     processes: list[Any] = field(default_factory=list)
     reports: list[Connection] = field(default_factory=list)
+
+    def start(
+        self, work: Callable[[Ranks], object], ranks: Ranks, meeting: Path, device_type: str, threads: int
+    ) -> None:
+        """Start one more. Raises TrainingError if its work cannot be sent to it."""
+        context = multiprocessing.get_context("spawn")
+        here, there = context.Pipe(duplex=False)
+        arguments = (work, ranks, meeting, device_type, threads, there)
+        process = context.Process(target=_run, args=arguments, name=f"modyn-rank-{ranks.rank}")
+        try:
+            process.start()
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise TrainingError(
+                f"training.devices: model, parser and what else training is made of are sent to processes of their own, and one cannot be "
+                f"({error}); functions and classes at the top level of a module can"
+            ) from error
+        finally:
+            there.close()
+        self.processes.append(process)
+        self.reports.append(here)
+
+    def await_all(self) -> None:
+        """Wait until all have what they were sent: who waits for one that has died in a group waits for half an hour.
+
+        Raises TrainingError if one ends before.
+        """
+        for number, report in enumerate(self.reports, start=1):
+            try:
+                report.recv()
+            except (EOFError, OSError):
+                self.processes[number - 1].join(10)
+                code = self.processes[number - 1].exitcode
+                raise TrainingError(
+                    f"training.devices: the process of device {number} ended with code {code} before it could begin. A script that trains on "
+                    f"several devices does so under: if __name__ == '__main__'"
+                ) from None
 
     def failure(self) -> str | None:
         """Why the first failed rank failed, if any did."""
@@ -120,27 +160,28 @@ def joined(num_ranks: int, device: torch.device, work: Callable[[Ranks], object]
     threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory() as folder:
         meeting = Path(folder) / "meeting"
-        context = multiprocessing.get_context("spawn")
-        for rank in range(1, num_ranks):
-            here, there = context.Pipe(duplex=False)
-            arguments = (work, Ranks(rank, num_ranks), meeting, device.type, threads, there)
-            process = context.Process(target=_run, args=arguments, name=f"modyn-rank-{rank}")
-            process.start()
-            there.close()
-            others.processes.append(process)
-            others.reports.append(here)
         try:
-            with _group(meeting, Ranks(0, num_ranks), device.type, threads):
+            for rank in range(1, num_ranks):
+                others.start(work, Ranks(rank, num_ranks), meeting, device.type, threads)
+            others.await_all()
+            with _blamed(others), _group(meeting, Ranks(0, num_ranks), device.type, threads):
                 yield Ranks(0, num_ranks)
             for process in others.processes:
                 process.join(60)
-        except Exception as error:
-            reason = others.failure()
-            if reason is not None and not isinstance(error, KeyboardInterrupt):
-                raise TrainingError(reason) from error
-            raise
         finally:
             others.stop()
+
+
+@contextlib.contextmanager
+def _blamed(others: _Others) -> Iterator[None]:
+    """Raise what made another rank fail in place of what that led to here."""
+    try:
+        yield
+    except Exception as error:
+        reason = others.failure()
+        if reason is None:
+            raise
+        raise TrainingError(reason) from error
 
 
 @contextlib.contextmanager
@@ -173,6 +214,7 @@ def _loopback() -> Iterator[None]:
 def _run(
     work: Callable[[Ranks], object], ranks: Ranks, meeting: Path, device_type: str, threads: int, report: Connection
 ) -> None:
+    report.send(READY)
     try:
         with _group(meeting, ranks, device_type, threads):
             work(ranks)

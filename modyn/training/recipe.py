@@ -5,17 +5,18 @@ import random as python_random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
-from modyn.errors import DataError, ModynError
-from modyn.training.losses import construct
+from modyn.errors import BadSample, DataError, ModynError
+from modyn.training.losses import construct, with_options
 from modyn.training.options import AugmentSpec, Named, Training
 from modyn.training.order import sample_seeds
-from modyn.training.parsing import Parser
-from modyn.training.tensors import Inputs, concatenate, each, rows, stack, to_tensors
+from modyn.training.parsing import Parser, raised
+from modyn.training.tensors import Inputs, concatenate, each, layout, rows, stack, to_tensors
 from modyn.types import Columns, Int64s
 
 Transform = Callable[[Any], Any]
@@ -69,7 +70,7 @@ class Recipe:
             function = self.augment.per_batch.load()
             return _checked(lambda given: function(given, torch.from_numpy(seeds)), inputs, len(keys), function)
         assert self.augment.per_sample is not None
-        return _augment_each(self.augment.per_sample.load(), inputs, seeds)
+        return _augment_each(self.augment.per_sample.load(), inputs, seeds, keys)
 
 
 def load_transforms(specs: Sequence[Named]) -> tuple[Transform, ...]:
@@ -80,37 +81,35 @@ def load_transforms(specs: Sequence[Named]) -> tuple[Transform, ...]:
         made = spec.importable.load()
         if inspect.isclass(made):
             made = construct(made, spec.options, path=f"training.transforms.{spec.name}")
-        elif spec.options:
-            made = _WithOptions(made, dict(spec.options))
+        else:
+            made = with_options(made, spec.options, given=1, path=f"training.transforms.{spec.name}")
         transforms.append(made)
     return tuple(transforms)
 
 
-@dataclass(frozen=True)
-class _WithOptions:
-    function: Transform
-    options: dict[str, Any]
-
-    def __call__(self, inputs: Any) -> Any:
-        return self.function(inputs, **self.options)
-
-
 def _checked(transform: Transform, inputs: Inputs, num_rows: int, named: Any = None) -> Inputs:
-    name = getattr(named or transform, "__qualname__", type(transform).__name__)
+    name = _name_of(named or transform)
     try:
         changed = to_tensors(transform(inputs))
     except ModynError:
         raise
     except Exception as error:
-        raise DataError(f"{name} raised {type(error).__name__}: {error}") from error
+        raise DataError(f"{name} {raised(error)}") from error
     if any(tensor.ndim == 0 or len(tensor) != num_rows for tensor in each(changed)):
         raise DataError(f"{name} must give as many rows as it is given: {num_rows}")
     return changed
 
 
-def _augment_each(function: Callable[[Any], Any], inputs: Inputs, seeds: Int64s) -> Inputs:
+def _name_of(function: Any) -> str:
+    named = function.func if isinstance(function, partial) else function
+    return getattr(named, "__qualname__", type(named).__name__)
+
+
+def _augment_each(function: Callable[[Any], Any], inputs: Inputs, seeds: Int64s, keys: Int64s) -> Inputs:
+    """Each sample's inputs changed, one by one. Raises BadSample naming the key at which the function raises, or gives another shape."""
     changed: list[Inputs] = []
     parts: list[Inputs] = []
+    first = ""
     with _global_generators_kept():
         for row, seed in enumerate(seeds.tolist()):
             torch.default_generator.manual_seed(seed)
@@ -118,7 +117,17 @@ def _augment_each(function: Callable[[Any], Any], inputs: Inputs, seeds: Int64s)
             python_random.seed(seed)
             sample = rows(inputs, row, row + 1)
             alone = next(iter(each(sample)))[0] if isinstance(sample, torch.Tensor) else _first(sample)
-            changed.append(to_tensors(function(alone)))
+            try:
+                changed.append(to_tensors(function(alone)))
+            except ModynError:
+                raise
+            except Exception as error:
+                raise BadSample(f"sample {keys[row]}: augmentation {_name_of(function)} {raised(error)}") from error
+            kind = layout(changed[-1])
+            if (first := first or kind) != kind:
+                raise BadSample(
+                    f"sample {keys[row]}: augmentation {_name_of(function)} gave {kind}, but {first} for sample {keys[0]}"
+                )
             if len(changed) == 256:
                 parts.append(stack(changed))
                 changed = []

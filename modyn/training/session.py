@@ -314,7 +314,8 @@ class Session:
             loss = self.watch.look(self.model, self.weights(), self.epoch)
         except TrainingError as error:
             raise TrainingError(f"round {self.round}, epoch {self.epoch}: {error}") from error
-        self.is_over = self.watch.is_over(self.epoch)
+        # As rank 0 says: what batch norm has seen differs between devices, and so may their losses.
+        self.is_over = self.ranks.agreed(self.watch.is_over(self.epoch), self.device)
         self.train_s += time.perf_counter() - before
         return {"held_out_loss": loss}
 

@@ -26,7 +26,7 @@ from modyn.training.choice import Choice
 from modyn.training.clock import Clock
 from modyn.training.device import find_device, shared_out, threads
 from modyn.training.ema import unsettled
-from modyn.training.failures import explain
+from modyn.training.failures import explain, memory_told
 from modyn.training.fitted import Fitted
 from modyn.training.held_out import Watch, hold_out
 from modyn.training.hooks import Hooks
@@ -146,10 +146,10 @@ class Trainer:
 
         The dataset's own stay where the transform gives other axes (one-hot or soft labels).
         """
-        transform, labels = self.loader.label_transform, samples.labels
-        if transform is None or labels is None or not len(labels):
+        labels = samples.labels
+        if self.loader.label_transform is None or labels is None or not len(labels):
             return samples
-        changed = np.asarray(transform(labels))
+        changed = np.asarray(self.loader.transformed(labels))
         return replace(samples, labels=changed) if changed.shape == labels.shape else samples
 
     def fit(
@@ -168,11 +168,14 @@ class Trainer:
         began = time.perf_counter()
         if choice is not None and (told := self.why_not_choose) is not None:
             raise TrainingError(told)
-        if self._learns_by_itself:
-            return self._fit_estimator(selection, round, start)
-        work = self._rank_work(selection, round, start)
-        with threads(self._threads), devices.joined(self.options.devices, self.device, work) as ranks:
-            return self._fit(selection, round=round, start=start, choice=choice or Choice(), ranks=ranks, began=began)
+        self.loader.forget()
+        with memory_told(f"round {round}"):
+            if self._learns_by_itself:
+                return self._fit_estimator(selection, round, start)
+            work = self._rank_work(selection, round, start)
+            with threads(self._threads), devices.joined(self.options.devices, self.device, work) as ranks:
+                choice = choice or Choice()
+                return self._fit(selection, round=round, start=start, choice=choice, ranks=ranks, began=began)
 
     @property
     def why_not_choose(self) -> str | None:

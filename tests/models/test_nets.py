@@ -191,3 +191,8 @@ def test_networks_are_listed_without_loading_torch():
         "sys.exit(any(name in sys.modules for name in ('torch', 'torchvision', 'transformers')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_network_that_does_not_fit_into_memory_is_told():
+    with pytest.raises(ConfigError, match=r"^model.mlp: does not fit into memory: .*allocate"):
+        build({"mlp": {"inputs": 8, "outputs": 2, "hidden": [10**7, 10**7]}})

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from modyn.errors import TrainingError
 from tests.training.toys import everything, identity, mlp, one, reader, same, trainer
@@ -64,6 +65,62 @@ def test_devices_agree_when_it_is_time_to_keep_the_state(tmp_path):
         trainer(state_dir=tmp_path, hooks=[{f"{__name__}:stop": {"every": 25}}], **options).fit(everything(), round=0)
     assert (tmp_path / "round-0.safetensors").exists()
     assert trainer(state_dir=tmp_path, **options).fit(everything(), round=0).num_steps == 96
+
+
+class Drifting(nn.Module):
+    """A model whose held-out loss grows on the second device only, as what batch norm has seen may do."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(8, 2)
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, x):
+        if self.training:
+            self.seen.add_(float(torch.distributed.get_rank()))
+            return self.layer(x)
+        return self.layer(x) * (1 - self.seen)
+
+
+def test_devices_stop_early_together():
+    options = {"optimizer": SGD, "epochs": 4, "devices": 2, "model": Drifting, "data": reader(320)}
+    fitted = trainer(early_stopping={"share": 0.2, "patience": 1}, **options).fit(everything(320), round=0)
+    assert fitted.num_steps == 4 * 8
+
+
+class Idle(nn.Module):
+    """A layer that no output depends on."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.idle = nn.Linear(8, 2), nn.Linear(8, 2)
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+def test_parameters_that_several_devices_cannot_add_up_are_named():
+    with pytest.raises(TrainingError, match=r"the loss does not depend on idle.weight, idle.bias; several devices"):
+        trainer(devices=2, model=Idle).fit(everything(), round=0)
+
+
+class Unloadable:
+    """A model whose process ends as it is sent to it, as one does that runs a script without a guard."""
+
+    def __call__(self):
+        return mlp()()
+
+    def __setstate__(self, state):
+        raise SystemExit(7)
+
+
+def test_a_device_that_cannot_begin_is_told_at_once():
+    unloadable = Unloadable()
+    unloadable.some = 1
+    with pytest.raises(TrainingError, match=r"process of device 1 ended with code 7 before it could begin.*__main__"):
+        trainer(devices=2, model=unloadable).fit(everything(), round=0)
+    with pytest.raises(TrainingError, match=r"training.devices: model, parser.*local object"):
+        trainer(devices=2, model=lambda: mlp()()).fit(everything(), round=0)
 
 
 def picky(columns):

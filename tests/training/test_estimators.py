@@ -10,6 +10,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from modyn.errors import TrainingError
 from modyn.training.memory_reader import MemoryReader
+from modyn.types import Selection
 from tests.training.toys import Journal, everything, reader, same, trainer
 
 KEYS = np.arange(1000)
@@ -44,6 +45,26 @@ def test_a_regressor_predicts_values_as_columns(make):
     predicted = fit.predict(fit.fit(everything(), round=0).weights, KEYS)
     assert predicted.shape == (1000, 1)
     assert np.abs(predicted[:, 0] - data.columns["x"][:, 0] * 2).mean() < 0.1
+
+
+@pytest.mark.parametrize("make", [GaussianNB, Perceptron, lambda: LogisticRegression(max_iter=200)])
+def test_columns_are_classes_also_where_a_round_lacks_some(make):
+    data = reader(classes=3)
+    labels = data.labels(KEYS)
+    of_two = Selection(np.flatnonzero(labels != 1))
+    fit = trainer(data=data, model=make, epochs=3)
+    predicted = fit.predict(fit.fit(of_two, round=0).weights, KEYS)
+    assert predicted.shape == (1000, 3)
+    assert not predicted[:, 1].any()
+    assert (predicted.argmax(1) == labels)[labels != 1].mean() > 0.9
+
+
+@pytest.mark.parametrize("make", [lambda: SGDClassifier(loss="log_loss"), lambda: LogisticRegression(max_iter=200)])
+def test_the_number_of_samples_in_a_round_holds_for_estimators_too(make):
+    fit = trainer(model=make, samples=[96, 1500])
+    assert fit.fit(everything(), round=0).num_seen == 96
+    if hasattr(make(), "partial_fit"):
+        assert fit.fit(everything(), round=1).num_seen == 1480
 
 
 def test_an_estimator_with_partial_fit_goes_on_from_a_checkpoint():

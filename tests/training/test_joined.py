@@ -24,6 +24,7 @@ LABELS = {
     "float16": np.array([0.5, np.nan, -0.0, np.inf, 1], np.float16),
     "float32 with odd NaNs": (ODD_BITS >> 32).astype(np.int32).view(np.float32),
     "float64 with odd NaNs": ODD_BITS.view(np.float64),
+    "of the other byte order": np.array([0, 1, 2, 3, -4], ">i4"),
     "several": np.arange(15, dtype=np.float32).reshape(5, 3),
 }
 

@@ -16,7 +16,7 @@ from modyn.training.order import block_edges, sample_seeds
 from modyn.training.parsing import Parser, ParserSpec
 from modyn.training.recipe import Recipe
 from modyn.types import Selection
-from tests.training.toys import identity
+from tests.training.toys import everything, identity, reader, same, trainer
 
 PLANS = {
     "batch_size": st.integers(1, 40),
@@ -191,3 +191,33 @@ def test_a_failing_sample_is_found_in_a_large_block_in_few_calls():
     with pytest.raises(BadSample, match="sample 7777: "):
         Parser(picky)(columns, np.arange(10_000))
     assert len(calls) < 35
+
+
+def test_labels_that_are_given_anew_between_rounds_are_those_trained_on():
+    labels = np.arange(200) % 2
+    fit = trainer(data=MemoryReader(reader(200).columns, labels=labels), workers=0)
+    before = fit.fit(everything(200), round=0)
+    chosen = everything(200)
+    fit.fit(chosen, round=0)
+    labels[:] = 1 - labels
+    assert not same(fit.fit(chosen, round=0).weights, before.weights)
+
+
+@pytest.mark.parametrize("workers", [0, None])
+def test_wide_labels_are_read_with_their_block(workers):
+    class Watched(MemoryReader):
+        most = 0
+
+        def labels(self, keys):
+            self.most = max(self.most, len(keys))
+            return super().labels(keys)
+
+    num = 2_000
+    wide = np.arange(num)[:, None] + np.arange(40, dtype=np.float32)
+    data = Watched({"x": np.arange(num, dtype=np.float32)[:, None]}, labels=wide)
+    made = Loader(data, Recipe(Parser(identity)), num_workers=workers)
+    made._max_batches = lambda *_: 4
+    keys = np.random.default_rng(0).permutation(num)
+    for batch in made.batches(Selection(keys), plan_of(16, False, None, end_epoch=2)):
+        assert np.array_equal(batch.labels.numpy(), wide[batch.keys])
+    assert data.most <= 64

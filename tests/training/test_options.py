@@ -8,7 +8,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from modyn.errors import ConfigError, TrainingError
+from modyn.errors import BadSample, ConfigError, ModynError, TrainingError
 from modyn.training.held_out import hold_out
 from modyn.training.memory_reader import MemoryReader
 from modyn.training.options import Training
@@ -316,6 +316,133 @@ def squared(outputs, labels):
 
 def test_a_loss_of_ones_own_gives_one_value_a_sample():
     assert weights(loss="tests.training.test_options:squared")
+
+
+def focal(outputs, labels, gamma=0.0):
+    losses = nn.functional.cross_entropy(outputs, labels, reduction="none")
+    return (1 - torch.exp(-losses)) ** gamma * losses
+
+
+def mean_of_all(outputs, labels):
+    return nn.functional.cross_entropy(outputs, labels)
+
+
+def test_a_loss_of_ones_own_is_given_its_options():
+    name = "tests.training.test_options:focal"
+    assert same(weights(loss=name), weights(loss={name: {"gamma": 0.0}}))
+    assert not same(weights(loss=name), weights(loss={name: {"gamma": 5.0}}))
+    with pytest.raises(ConfigError, match=r"focal\.gama: no option is named 'gama' here. Did you mean 'gamma'"):
+        weights(loss={name: {"gama": 5.0}})
+
+
+def test_a_loss_that_gives_one_number_for_all_is_refused():
+    with pytest.raises(TrainingError, match=r"mean_of_all gave shape \[\] for 32 samples; one loss a sample is needed"):
+        weights(loss="tests.training.test_options:mean_of_all")
+
+
+def test_rare_labels_may_weigh_more():
+    data = reader(256)
+    several = MemoryReader(data.columns, labels=(data.columns["x"][:, :3] > 1).astype(np.int64))
+    options = {"data": several, "model": mlp(outputs=3)}
+    plain = trainer(loss="bce-with-logits", **options)
+    more = trainer(loss={"bce-with-logits": {"pos_weight": [5.0, 5.0, 5.0]}}, **options)
+    found = [t.predict(t.fit(everything(256), round=0).weights, np.arange(256)).mean() for t in (plain, more)]
+    assert found[1] > found[0] + 0.01
+
+
+def test_margins_between_classes_are_a_loss_of_classes():
+    fit = trainer(loss="multi-margin", epochs=20)
+    predicted = fit.predict(fit.fit(everything(), round=0).weights, np.arange(1000))
+    assert (fit.task, predicted.shape) == ("classification", (1000, 2))
+    assert (predicted.argmax(1) == reader().labels(np.arange(1000))).mean() > 0.9
+
+
+class Shared(nn.Module):
+    """Two layers with one matrix."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(8, 8, bias=False)
+        self.second = nn.Linear(8, 8, bias=False)
+        self.second.weight = self.first.weight
+        self.last = nn.Linear(8, 2)
+
+    def forward(self, x):
+        return self.last(self.second(torch.relu(self.first(x))))
+
+
+def test_shared_weights_are_averaged_and_watched_under_each_of_their_names():
+    last, averaged = (weights(model=Shared, optimizer=SGD, **options) for options in ({}, {"ema": {"decay": 0.9}}))
+    assert torch.equal(averaged["first.weight"], averaged["second.weight"])
+    assert not torch.equal(averaged["second.weight"], last["second.weight"])
+    assert weights(model=Shared, early_stopping={"share": 0.2}, ema={"decay": 0.9})
+
+
+def quietly(observation):
+    next(observation.model.parameters()).data.mul_(2)
+
+
+def raises(_):
+    raise ValueError("no good")
+
+
+def test_a_hook_that_changes_the_model_behind_its_back_is_stopped_too():
+    with pytest.raises(TrainingError, match="quietly changed the model's weights"):
+        weights(hooks=["tests.training.test_options:quietly"])
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"hooks": ["tests.training.test_options:raises"]}, "hook .*:raises raised"),
+        ({"label_transform": "tests.training.test_options:raises"}, "label_transform raised"),
+        (
+            {"augment": {"per_sample": "tests.training.test_options:raises"}, "workers": 0},
+            r"sample \d+: augmentation raises raised",
+        ),
+        (
+            {"augment": {"per_sample": "tests.training.test_options:raises"}, "workers": 1},
+            r"sample \d+: augmentation raises raised",
+        ),
+        ({"transforms": ["tests.training.test_options:raises"]}, "raises raised"),
+    ],
+)
+def test_what_a_function_of_ones_own_raises_is_told_with_its_line(options, told):
+    with pytest.raises(ModynError, match=told + r" ValueError: no good \(test_options.py, line \d+: raise ValueError"):
+        weights(**options)
+
+
+def crooked(sample):
+    return sample[: 7 if float(sample[0]) > 1 else 8]
+
+
+def test_an_augmentation_that_gives_another_shape_names_the_sample():
+    with pytest.raises(
+        BadSample, match=r"sample \d+: augmentation crooked gave float32\[7\], but float32\[8\] for sample"
+    ):
+        weights(augment={"per_sample": "tests.training.test_options:crooked"}, workers=0, shuffle=False)
+
+
+def test_a_schedule_that_is_over_keeps_its_last_rate():
+    ends = rates(optimizer=SGD, scheduler={"one-cycle": {"max_lr": 1.0, "total_steps": 9}}, epochs=3)
+    assert ends[0][0] == ends[1][0] == ends[2][0] < 0.01
+
+
+def test_options_of_an_unknown_name_are_told_for_functions_and_groups():
+    for options, told in [
+        (
+            {"transforms": [{"tests.training.test_options:doubled": {"bye": 3}}]},
+            "doubled.bye: no option is named 'bye'",
+        ),
+        ({"hooks": [{"tests.training.test_options:look": {"loud": True}}]}, "look.loud: no option .* It takes none"),
+        ({"optimizer": {"sgd": {"groups": {"0": {"lrr": 1}}}}}, "groups.0.lrr: no option .*'lr'"),
+        ({"optimizer": {"sgd": {"groups": {"0": 3}}}}, "groups: must be .*got {0: 3}|groups: must be"),
+        ({"optimizer": {"sgd": {"modules": 3}}}, "modules: must be names of modules"),
+        ({"loss": {"mse": {"reduction": "sum"}}}, "mse.reduction: is not chosen here"),
+        ({"scheduler": {"step": {"step_size": "3"}}}, "training.scheduler.step: TypeError"),
+    ]:
+        with pytest.raises(ModynError, match=told):
+            weights(**options)
 
 
 def test_hooks_are_shown_what_happens():

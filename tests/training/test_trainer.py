@@ -133,6 +133,16 @@ def test_memory_that_runs_out_is_told_with_what_to_do(raised, tmp_path):
     assert same(resumed.weights, trainer(model=lambda: Greedy(8, 2), shuffle=False).fit(everything(), round=1).weights)
 
 
+def test_memory_that_runs_out_before_the_first_step_is_told_too():
+    def too_large():
+        torch.empty(10**15)
+
+    with pytest.raises(
+        TrainingError, match=r"^round 1: out of memory for the model, or what is kept beside it\. .*allocate"
+    ):
+        trainer(model=too_large).fit(everything(), round=1)
+
+
 def test_a_parser_that_raises_names_the_key_and_the_line():
     def picky(columns):
         if (columns["x"][:, 0] == 99).any():
