@@ -1,5 +1,6 @@
 """Why a trigger fired: what its checks measured over time, with the bounds and the trainings that followed."""
 
+import os.path
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -69,11 +70,11 @@ def _series(points: Iterable[Measured]) -> list[Series]:
             order.append(same.setdefault(point.source, Series(point.label)))
         same[point.source].points.append(point)
     for label, same in by_source.items():
-        names = [source[-1] for source in same]
+        # What all of them are part of says nothing of one.
+        shared = os.path.commonprefix([source[:-1] for source in same])
         for source, series in same.items():
             if len(same) > 1:
-                whose = source[-1] if names.count(source[-1]) == 1 else " > ".join(source)
-                series.label = f"{whose}: {label}"
+                series.label = f"{' > '.join(source[len(shared) :])}: {label}"
     return order
 
 

@@ -29,10 +29,10 @@ def test_two_triggers_of_the_same_name_have_a_panel_each(tmp_path: Path) -> None
 
 
 def test_triggers_called_the_same_in_different_combinations_are_told_apart_by_where_they_are(tmp_path: Path) -> None:
-    labels, _ = _labels(tmp_path, [{"part_of": "any-of"}, {"part_of": "any-of > all-of"}])
+    labels, _ = _labels(tmp_path, [{"part_of": "cooldown > any-of"}, {"part_of": "cooldown > any-of > all-of"}])
     assert [label.replace("&gt;", ">") for label in labels] == [
-        "any-of > drift: mmd: distance",
-        "any-of > all-of > drift: mmd: distance",
+        "drift: mmd: distance",
+        "all-of > drift: mmd: distance",
     ]
 
 
