@@ -1,8 +1,8 @@
 """Why a trigger fired: what its checks measured over time, with the bounds and the trainings that followed."""
 
-import os.path
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 from modyn.reports.drawing import Chart, Trace, colour_of, figure, iso, numbers, said, time_axis, trace
@@ -71,7 +71,8 @@ def _series(points: Iterable[Measured]) -> list[Series]:
         same[point.source].points.append(point)
     for label, same in by_source.items():
         # What all of them are part of says nothing of one.
-        shared = os.path.commonprefix([source[:-1] for source in same])
+        levels = zip(*(source[:-1] for source in same), strict=False)
+        shared = list(takewhile(lambda level: len(set(level)) == 1, levels))
         for source, series in same.items():
             if len(same) > 1:
                 series.label = f"{' > '.join(source[len(shared) :])}: {label}"
