@@ -47,7 +47,7 @@ class Deletion(Trigger):
         return self
 
     def update(self, batch: Samples) -> Iterator[int]:
-        if not len(batch) and self._check():
+        if not len(batch) and self._check(at_a_beat=False):
             yield -1
         for position in self._beat.update(batch):
             if position >= 0:
@@ -60,22 +60,24 @@ class Deletion(Trigger):
     def ahead(self, batch: Samples) -> int:
         return self._beat.ahead(batch)
 
-    def _check(self) -> bool:
+    def _check(self, *, at_a_beat: bool = True) -> bool:
+        """Whether to fire. Between beats only what is new is noted: production looks every few seconds, and mostly nothing is."""
         if not len(self._keys):
             return False
         deleted = bound_features(self._features).get("deleted", self._keys).reshape(-1) > 0
-        num_deleted = int(deleted.sum())
+        num_deleted, found_before = int(deleted.sum()), len(self._found)
         self._found = self._keys[deleted]
         needed = self.samples if self.samples is not None else (self.share or 0) * len(self._keys)
-        self.note(
-            trigger="deletion",
-            key=self._last[0],
-            timestamp=self._last[1],
-            fired=num_deleted >= needed,
-            distance=num_deleted,
-            threshold=needed,
-            num_samples=len(self._keys),
-        )
+        if at_a_beat or num_deleted != found_before:
+            self.note(
+                trigger="deletion",
+                key=self._last[0],
+                timestamp=self._last[1],
+                fired=num_deleted >= needed,
+                distance=num_deleted,
+                threshold=needed,
+                num_samples=len(self._keys),
+            )
         return num_deleted >= needed
 
     def inform(self, round: Round) -> None:  # noqa: A002
