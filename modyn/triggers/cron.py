@@ -43,7 +43,7 @@ class Cron(Trigger):
     """
 
     expression: Annotated[str, AfterValidator(_cron)] = Field(
-        description="five fields: minute, hour, day of month, month, day of week, such as '0 3 * * 1'"
+        description="five fields: minute, hour, day of month, month, day of week (six: seconds first), such as '0 3 * * 1'"
     )
     timezone: Annotated[str, AfterValidator(_zone)] = Field("UTC", description="the time zone of the expression")
     _next: int | None = PrivateAttr(default=None)
