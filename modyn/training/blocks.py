@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from modyn.errors import TrainingError
 from modyn.training.joined import Joined
 from modyn.training.order import block_edges, epoch_order
 from modyn.training.tensors import Inputs, mapped, rows
@@ -133,6 +134,17 @@ class Parsed:
         if block.weights is None:
             return None
         return torch.from_numpy(np.ascontiguousarray(block.weights, dtype=np.float32))
+
+
+def check_weights(selection: Selection) -> None:
+    """Raise TrainingError, naming the key, at the first weight that is below 0 or no finite number."""
+    weights = selection.weights
+    if weights is None or not len(weights) or (weights.min() >= 0 and np.isfinite(weights.max())):
+        return
+    row = int(np.argmin((weights >= 0) & np.isfinite(weights)))
+    raise TrainingError(
+        f"sample {selection.keys[row]}: its weight is {weights[row]:g}; weights are finite and not below 0"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

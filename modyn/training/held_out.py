@@ -87,7 +87,8 @@ class Watch:
         given = {name: value for name, value in weights.items() if name not in shared}
         total = weight = 0.0
         plan = Plan(batch_size=1024)
-        with torch.inference_mode(), closing(self._loader.batches(self.held_out, plan)) as batches:  # type: ignore[type-var]
+        batches = self._loader.batches(self.held_out, plan, examine=self._criterion.check_labels)
+        with torch.inference_mode(), closing(batches):  # type: ignore[type-var]
             for batch in (b.to(self._move) for b in batches):
                 assert batch.labels is not None
                 outputs = apply(lambda *a, **k: functional_call(model, given, a, k), batch.inputs)

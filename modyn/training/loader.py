@@ -314,6 +314,8 @@ def _tensor(labels: Any, num_rows: int) -> Tensor:
         array = np.ascontiguousarray(labels)
         if array.dtype.kind not in "biuf":
             raise DataError(f"labels are {array.dtype}; a model learns from numbers: give the dataset numeric labels")
+        if array.dtype.kind == "u" and array.dtype.itemsize > 1:  # torch computes little with those
+            array = array.astype(np.int64)
         labels = torch.from_numpy(array if array.flags.writeable else array.copy())
     if labels.ndim == 0 or len(labels) != num_rows:
         raise DataError(f"label_transform gave shape {list(labels.shape)} for {num_rows} labels")

@@ -1,6 +1,7 @@
 """Losses by name: one loss a sample, the labels as each loss wants them, and the weighted mean ``sum(w_i l_i) / sum(w_i)``."""
 
 import inspect
+import math
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from modyn.errors import ConfigError, Problem, TrainingError, counted, did_you_mean
 from modyn.training.options import Named
-from modyn.types import Int64s
+from modyn.types import UNKNOWN_LABEL, Int64s
 
 Task = Literal["classification", "multi-label", "regression"]
 Build = Callable[..., Any]
@@ -91,6 +92,8 @@ def check_names(make: Build, options: Mapping[str, Any], *, given: int, path: st
 
 OF_CLASSES = ("crossentropy", "nll", "multimargin")
 """Losses of torch whose labels are numbers of classes."""
+OF_SHARES = ("bcewithlogits", "bce", "multilabelsoftmargin")
+"""Losses of torch whose labels are 0, 1 or between."""
 
 
 class Criterion:
@@ -108,7 +111,7 @@ class Criterion:
             if "reduction" in spec.options:
                 message = "is not chosen here: Modyn takes each sample's loss, and their weighted mean"
                 raise ConfigError([Problem(path=f"{path}.reduction", message=message)])
-            options = {k: torch.tensor(v) if isinstance(v, list) else v for k, v in spec.options.items()}
+            options = {name: _as_torch(name, value) for name, value in spec.options.items()}
             self._function = construct(cls, options, path=path, reduction="none")
             self._kind = flat(cls.__name__).removesuffix("loss")
         self._num_classes: int | None = None
@@ -124,11 +127,7 @@ class Criterion:
         """What the loss teaches: classes, several labels at once, or values."""
         if self._kind in (*OF_CLASSES, "classification"):
             return "classification"
-        return (
-            "multi-label"
-            if self._kind in ("bcewithlogits", "bce", "multilabelsoftmargin", "multi-label")
-            else "regression"
-        )
+        return "multi-label" if self._kind in (*OF_SHARES, "multi-label") else "regression"
 
     @property
     def is_plain_cross_entropy(self) -> bool:
@@ -201,8 +200,16 @@ class Criterion:
             )
 
     def check_labels(self, labels: Tensor | None, keys: Int64s) -> None:
-        """Raise TrainingError, naming the key, at the first label that is no class of the model seen by ``check``."""
-        if labels is None or self._num_classes is None or (labels.is_floating_point() and labels.ndim > 1):
+        """Raise TrainingError, naming the key, at the first label that the loss cannot use: no class of the model seen by ``check``, say."""
+        if labels is None or not labels.numel() or self._kind in ("", "classification", "multi-label"):
+            return
+        if self._kind in OF_CLASSES:
+            self._check_classes(labels, keys)
+        else:
+            self._check_values(labels, keys)
+
+    def _check_classes(self, labels: Tensor, keys: Int64s) -> None:
+        if self._num_classes is None or (labels.is_floating_point() and labels.ndim > 1):
             return
         if labels.is_floating_point():
             kind = str(labels.dtype).removeprefix("torch.")
@@ -210,17 +217,29 @@ class Criterion:
                 f"loss {self.name} learns classes, but the labels are {kind}: numbers call for mse, l1 or huber; "
                 f"classes are whole numbers from 0"
             )
-        if labels.numel() == 0 or (int(labels.min()) >= 0 and int(labels.max()) < self._num_classes):
+        if int(labels.min()) >= 0 and int(labels.max()) < self._num_classes:
             return
         wrong = (labels < 0) | (labels >= self._num_classes)
         if (ignored := getattr(self._function, "ignore_index", None)) is not None:
             wrong &= labels != ignored
         if bool(wrong.any()):
-            row = int(wrong.flatten(1).any(1).int().argmax()) if labels.ndim > 1 else int(wrong.int().argmax())
-            value = int(labels[wrong][0])
+            key, value = keys[_first_row(wrong)], int(labels[wrong][0])
+            if value == UNKNOWN_LABEL:
+                raise TrainingError(f"sample {key}: it has no label yet, and nothing can be learnt from it")
             raise TrainingError(
-                f"sample {keys[row]}: label {value} is not a class of the model, which has {counted(self._num_classes, 'output')}: "
+                f"sample {key}: label {value} is not a class of the model, which has {counted(self._num_classes, 'output')}: "
                 f"labels go from 0 to {self._num_classes - 1}"
+            )
+
+    def _check_values(self, labels: Tensor, keys: Int64s) -> None:
+        low, high = float(labels.min()), float(labels.max())  # NaN if one is
+        if self._kind in OF_SHARES and not (low >= 0 and high <= 1):
+            wrong = ~((labels >= 0) & (labels <= 1))
+            told = f"label {labels[wrong][0].item():g} is not 0, 1 or between, as loss {self.name} needs it"
+            raise TrainingError(f"sample {keys[_first_row(wrong)]}: {told}")
+        if math.isnan(low):
+            raise TrainingError(
+                f"sample {keys[_first_row(labels.isnan())]}: its label is not a number: it has none yet, or a wrong one"
             )
 
     def predictions(self, outputs: Tensor) -> Tensor:
@@ -240,6 +259,13 @@ class Criterion:
         return torch.cat([1 - shares, shares], 1) if shares.shape[1] == 1 else shares
 
 
+def _as_torch(name: str, value: Any) -> Any:
+    """An option of a torch loss: lists are tensors, and so is what classes weigh."""
+    if name in ("weight", "pos_weight") and isinstance(value, list | int | float):
+        return torch.tensor(value, dtype=torch.float32)
+    return torch.tensor(value) if isinstance(value, list) else value
+
+
 def _own(loaded: Any, options: Mapping[str, Any], path: str) -> Callable[..., Any]:
     """A loss of the user's: a class is constructed with the options, a function is given them as keywords."""
     if inspect.isclass(loaded):
@@ -249,6 +275,11 @@ def _own(loaded: Any, options: Mapping[str, Any], path: str) -> Callable[..., An
         message = f"is a {type(loaded).__name__}, not a function of (outputs, labels)"
         raise ConfigError([Problem(path=path, message=message)])
     return with_options(loaded, options, given=2, path=path)
+
+
+def _first_row(wrong: Tensor) -> int:
+    """The first sample for which any entry is true."""
+    return int(wrong.flatten(1).any(1).int().argmax()) if wrong.ndim > 1 else int(wrong.int().argmax())
 
 
 def weighted_sum(losses: Tensor, weights: Tensor | None) -> Tensor:

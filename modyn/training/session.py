@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from modyn.errors import TrainingError
 from modyn.runlog import RunLog
 from modyn.training import state as states
-from modyn.training.blocks import Batch, Plan
+from modyn.training.blocks import Batch, Plan, check_weights
 from modyn.training.choice import Choice, Drawn, InBatch, Recorder, Score
 from modyn.training.clock import Clock, bound_by
 from modyn.training.ema import MovingAverage
@@ -70,6 +70,7 @@ class Session:
     ) -> None:
         self.options, self.model, self.device, self.log = options, model, device, log
         self.seed, self.round, self.selection, self.choice = seed, round, selection, choice
+        check_weights(selection)
         self.batch_size = choice.large_batch(options.batch_size * options.accumulate)
         self.length = Length.of(options, len(selection), round, batch_size=self.batch_size)
         self.clock = Clock()
@@ -138,6 +139,7 @@ class Session:
         self._epoch_began = time.perf_counter()
 
     def _measure_length(self) -> None:
+        check_weights(self.selection)
         self.length = Length.of(
             self.options,
             len(self.selection),

@@ -350,6 +350,18 @@ def test_rare_labels_may_weigh_more():
     assert found[1] > found[0] + 0.01
 
 
+def test_what_classes_weigh_may_be_whole_numbers_or_one():
+    for whole, number in [([1, 3], [1.0, 3.0]), ([2, 2], [2.0, 2.0])]:
+        assert same(
+            weights(loss={"cross-entropy": {"weight": whole}}), weights(loss={"cross-entropy": {"weight": number}})
+        )
+    one = {"model": mlp(outputs=1)}
+    assert same(
+        weights(loss={"bce-with-logits": {"pos_weight": 3}}, **one),
+        weights(loss={"bce-with-logits": {"pos_weight": [3.0]}}, **one),
+    )
+
+
 def test_margins_between_classes_are_a_loss_of_classes():
     fit = trainer(loss="multi-margin", epochs=20)
     predicted = fit.predict(fit.fit(everything(), round=0).weights, np.arange(1000))
@@ -538,6 +550,16 @@ def test_a_held_out_loss_that_is_no_number_stops_the_round():
     _, held_out = hold_out(everything(200), 0.2, seed=whole.seed, round=0)
     data.columns["x"][held_out.keys[3]] = np.nan
     with pytest.raises(TrainingError, match="round 0, epoch 0: the loss on held-out samples is nan"):
+        whole.fit(everything(200), round=0)
+
+
+def test_a_held_out_label_that_is_no_class_is_named():
+    data = reader(200)
+    whole = trainer(data=data, early_stopping={"share": 0.2})
+    _, held_out = hold_out(everything(200), 0.2, seed=whole.seed, round=0)
+    data._labels[held_out.keys[3]] = 5
+    told = f"round 0, epoch 0: sample {held_out.keys[3]}: label 5 is not a class of the model"
+    with pytest.raises(TrainingError, match=told):
         whole.fit(everything(200), round=0)
 
 

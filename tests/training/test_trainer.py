@@ -9,7 +9,7 @@ from torch import nn
 
 from modyn.errors import BadSample, ConfigError, DataError, TrainingError
 from modyn.training.memory_reader import MemoryReader
-from modyn.types import Selection
+from modyn.types import UNKNOWN_LABEL, Selection
 from tests.training.toys import Journal, everything, identity, mlp, one, reader, same, trainer
 
 
@@ -219,6 +219,8 @@ def test_the_wrong_type_is_told_in_words():
         (np.full(1000, 0.5, dtype=np.float32), "learns classes, but the labels are float32"),
         (np.array(["a"] * 1000), "labels are <U1; a model learns from numbers"),
         (None, "the dataset has no labels"),
+        (np.full(1000, 2, np.uint16), "label 2 is not a class"),
+        (np.full(1000, UNKNOWN_LABEL), r"sample \d+: it has no label yet"),
     ],
 )
 def test_labels_that_the_loss_cannot_use_are_refused(labels, told):
@@ -240,6 +242,37 @@ def test_a_bad_label_in_a_later_block_is_refused_too():
     data = MemoryReader({"x": reader().columns["x"]}, labels=labels)
     with pytest.raises(TrainingError, match=r"sample 999: label 5 is not a class of the model"):
         trainer(data=data, shuffle=False).fit(everything(), round=0)
+
+
+@pytest.mark.parametrize(
+    ("loss", "label", "told"),
+    [
+        ("mse", np.nan, "sample 700: its label is not a number"),
+        ("bce-with-logits", 2.0, "sample 700: label 2 is not 0, 1 or between, as loss bce-with-logits needs it"),
+        ("bce-with-logits", np.nan, "sample 700: label nan is not 0, 1"),
+    ],
+)
+def test_a_value_that_the_loss_cannot_use_is_named(loss, label, told):
+    labels = reader().labels(np.arange(1000)).astype(np.float32)
+    labels[700] = label
+    data = MemoryReader(reader().columns, labels=labels)
+    with pytest.raises(TrainingError, match=told):
+        trainer(data=data, model=mlp(outputs=1), loss=loss, shuffle=False).fit(everything(), round=0)
+
+
+@pytest.mark.parametrize("weight", [-1.0, np.nan, np.inf])
+def test_a_weight_that_is_none_is_named(weight):
+    weights = np.ones(1000)
+    weights[3] = weight
+    with pytest.raises(TrainingError, match=r"sample 3: its weight is .*; weights are finite and not below 0"):
+        trainer().fit(everything(1000, weights), round=0)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.uint32, np.uint64, np.int8, bool])
+def test_classes_may_be_of_any_whole_type(kind):
+    labels = reader().labels(np.arange(1000)).astype(kind)
+    fitted = trainer(data=MemoryReader(reader().columns, labels=labels), epochs=2).fit(everything(), round=0)
+    assert same(fitted.weights, trainer(epochs=2).fit(everything(), round=0).weights)
 
 
 def test_nothing_selected_is_a_clear_error():
