@@ -5,6 +5,7 @@ tensors, with the samples on the first axis. It maps rows independently, so many
 parser is given one sample (column name to value) and gives the same without that axis. Importing this module does not load torch.
 """
 
+import sysconfig
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from modyn.training.tensors import Inputs
+
+
+INSTALLED = tuple(
+    f"{Path(sysconfig.get_paths()[kind]).resolve()}/" for kind in ("stdlib", "platstdlib", "purelib", "platlib")
+)
+"""Where Python and packages lie: what a parser is made of, but not the user's own."""
+_MODYNS = (f"{Path(__file__).parents[1]}/", "<frozen")
 
 
 class ParserSpec(Options):
@@ -229,11 +237,13 @@ def _what(name: str, error: Exception, columns: Columns) -> str:
 
 
 def raised(error: Exception, hint: str = "") -> str:
-    """What user code raised, in one line, with the first line outside this package: ``raised ValueError: ... (file.py, line 3: ...)``."""
+    """What user code raised, in one line, with the innermost line of the user's: ``raised ValueError: ... (file.py, line 3: ...)``."""
     if isinstance(error, WrongShape):
         return str(error)
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).parent != Path(__file__).parent]
-    place = f" ({Path(frames[0].filename).name}, line {frames[0].lineno}: {frames[0].line})" if frames else ""
+    called = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(_MODYNS)]
+    # A parser may be installed itself; else what it calls of Python's and of packages' is not where to look.
+    frames = [f for f in called if not f.filename.startswith(INSTALLED)] or called[:1]
+    place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno}: {frames[-1].line})" if frames else ""
     return f"raised {type(error).__name__}: {' '.join(str(error).split())}{hint}{place}"
 
 

@@ -11,7 +11,6 @@ import importlib.util
 import inspect
 import json
 import sys
-import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -19,12 +18,8 @@ from typing import Any
 
 from modyn.policy import Importable
 from modyn.training.options import Named
-from modyn.training.parsing import Parser
+from modyn.training.parsing import INSTALLED, Parser
 from modyn.usercode import with_neighbours
-
-_INSTALLED = tuple(
-    f"{Path(sysconfig.get_paths()[kind]).resolve()}/" for kind in ("stdlib", "platstdlib", "purelib", "platlib")
-)
 
 
 def digest_of(parser: Parser, transforms: Sequence[Named] = ()) -> str | None:
@@ -79,7 +74,7 @@ def _file_of(module: str) -> Path | None:
 
 def _collect(file: Path | None, module: str, sources: dict[str, str]) -> None:
     """Add a file of the user's and those it imports; of what is installed, the version of the package."""
-    if file is None or str(file.resolve()).startswith(_INSTALLED):
+    if file is None or str(file.resolve()).startswith(INSTALLED):
         package = module.partition(".")[0]
         sources.setdefault(package, f"{package} {_version_of(package)}")
         return
