@@ -3,10 +3,12 @@
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from modyn.errors import ConfigError, EvaluationError, counted, did_you_mean
 from modyn.policy import name_of
 from modyn.selectors import Selector, holdout, worth
-from modyn.types import Samples, Window
+from modyn.types import Reader, Samples, Window
 from modyn.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ def check(pipeline: "Pipeline", workspace: Workspace) -> Iterator[str]:
         log=None,
     )
     yield f"one batch fits: {trainer.check(samples.keys[: pipeline.training.batch_size])}"
+    _check_trigger(pipeline, trainer, dataset.reader(), samples)
     yield f"trigger {name_of(type(pipeline.trigger))}, selector {name_of(type(pipeline.selector))}"
     for selector in pipeline.selector.deciding:
         check_selector(selector, trainer, trainer.labelled(samples)[:256])
@@ -56,6 +59,15 @@ def check(pipeline: "Pipeline", workspace: Workspace) -> Iterator[str]:
         yield from _check_evaluation(
             Evaluator(pipeline.evaluation, trainer.labelled(samples)), pipeline, trainer, samples
         )
+
+
+def _check_trigger(pipeline: "Pipeline", trainer: "Trainer", reader: Reader, samples: Samples) -> None:
+    """Raise ModynError if what the trigger looks at in the data is not there."""
+    from modyn.training.deployed import Deployed
+    from modyn.triggers.features import check_features
+
+    features = Deployed(trainer, reader, deleted=lambda keys: np.zeros(len(keys), np.bool_))
+    check_features(pipeline.trigger, features, samples.keys[:8])
 
 
 def _costs(pipeline: "Pipeline", selector: Selector, num_candidates: int) -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from modyn.errors import Problem, did_you_mean
+from modyn.errors import Problem, counted, did_you_mean
 
 ROLE_MARK = "x-modyn-role"
 """Where a policy of some role may stand, a JSON schema says so under this name."""
@@ -90,7 +90,22 @@ def _message(detail: Any, cls: type[BaseModel] | None) -> str:
         return str(detail["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
     if detail["type"] == "model_type" and cls is not None and name in cls.model_fields:
         return f"must be {_option_words(cls, name)}; got {describe_value(detail['input'])}"
-    return f"{detail['msg'][:1].lower()}{detail['msg'][1:]}; got {describe_value(detail['input'])}"
+    words = _shape_words(detail["type"], detail.get("ctx", {}))
+    said = words or f"{detail['msg'][:1].lower()}{detail['msg'][1:]}"
+    return f"{said}; got {describe_value(detail['input'])}"
+
+
+def _shape_words(kind: str, about: Mapping[str, Any]) -> str | None:
+    """What pydantic calls by the names of Python's types, in those of a document."""
+    if kind in ("dict_type", "mapping_type", "model_type", "model_attributes_type"):
+        return "must be a mapping, of names to values"
+    if kind in ("tuple_type", "list_type", "set_type"):
+        return "must be a list"
+    if kind in ("too_short", "too_long"):
+        least = kind == "too_short"
+        limit = about["min_length" if least else "max_length"]
+        return f"needs at {'least' if least else 'most'} {counted(limit, 'item')}"
+    return None
 
 
 def _option_words(cls: type[BaseModel], name: str) -> str:

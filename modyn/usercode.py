@@ -50,8 +50,14 @@ class Importable:
         found: Any = module
         for part in attribute.split("."):
             if not hasattr(found, part):
-                public = [name for name in vars(module) if not name.startswith("_")]
-                raise ConfigError(f"'{module_name}' has nothing named '{part}'. {did_you_mean(part, public)}")
+                public = [
+                    name
+                    for name, value in vars(module).items()
+                    if not name.startswith("_") and not isinstance(value, ModuleType)
+                ]
+                raise ConfigError(
+                    f"'{self.name}': {module_name} has nothing named '{part}'. {did_you_mean(part, public)}"
+                )
             found = getattr(found, part)
         return found
 

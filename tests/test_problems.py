@@ -36,6 +36,12 @@ def refused(*settings: str, text: str = TEXT) -> list[str]:
         ),
         ("trigger.every.interval=1001y", "trigger.every.interval: must be at most 1000y; got '1001y'"),
         (
+            "trigger={drift: {metrics: [ks]}}",
+            "trigger.drift.metrics: must be a mapping, of names to values; got ['ks']",
+        ),
+        ("trigger={any-of: {triggers: []}}", "trigger.any-of.triggers: needs at least 1 item; got []"),
+        ("trigger={any-of: {triggers: manual}}", "trigger.any-of.triggers: must be a list; got 'manual'"),
+        (
             "seed=99999999999999999999999",
             "seed: input should be less than or equal to 9223372036854775807; got 99999999999999999999999",
         ),

@@ -8,9 +8,16 @@ from rich.console import Console
 from modyn.errors import ConfigError
 
 
+class _Console(Console):
+    """One that leaves it to ``main`` what happens once nobody reads on: rich would end the program, as user code may not."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def make_console() -> Console:
     """A console on standard output."""
-    return Console(width=None if sys.stdout.isatty() else 160)
+    return _Console(width=None if sys.stdout.isatty() else 160)
 
 
 def confirm(question: str, *, yes: bool) -> None:

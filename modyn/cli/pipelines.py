@@ -46,6 +46,8 @@ def run(
             for number, pipeline in enumerate(pipelines):
                 done.append(pipeline.run(workspace, name=name, observers=[progress.observe(number)]))
     except BaseException as error:
+        if len(file) > 1:
+            console.print(f"{file[len(done)]} is where it ended, after {len(done)} of {len(file)}", highlight=False)
         _tell_how_to_go_on(console, progress.unfinished, error)
         raise
     finally:

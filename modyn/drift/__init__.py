@@ -129,7 +129,7 @@ class PerColumn(DriftMetric):
         elif self.combine == "share":
             value = float(np.mean(usable > (self.column_threshold or 0.0)))
         else:
-            value = float(np.mean(corrected <= self.alpha))
+            value = float(np.mean(corrected <= self.alpha)) if len(corrected) else float("nan")
         return Distance(value, overall, values)
 
 

@@ -3,7 +3,7 @@
 from typing import Literal
 
 import numpy as np
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from modyn.drift import Distance, DriftMetric, SquaredDistances, memberships, permutation_p_value
 from modyn.drift.kept import median_of, permuted_sums_of, sums_of
@@ -24,10 +24,20 @@ class Mmd(DriftMetric):
     0.786939
     """
 
-    bandwidth: PositiveFloat | None = Field(None, description="the kernel's width (null = the median distance)")
+    bandwidth: PositiveFloat | None = Field(
+        None, allow_inf_nan=False, description="the kernel's width (null = the median distance)"
+    )
     form: Literal["unbiased", "biased", "linear", "fourier"] = Field("unbiased", description="which estimate of it")
     permutations: NonNegativeInt = Field(0, description="permutations for the p-value (0 = none)")
     num_features: PositiveInt = Field(512, description="random frequencies of the fourier form")
+
+    @model_validator(mode="after")
+    def _of_its_form(self) -> "Mmd":
+        if self.form == "linear" and self.permutations:
+            raise ValueError("permutations: the linear form has a p-value without them; leave them out")
+        if self.form != "fourier" and self.num_features != type(self).model_fields["num_features"].default:
+            raise ValueError(f"num_features is for form: fourier; got form: {self.form}")
+        return self
 
     @property
     def gives_p_value(self) -> bool:
@@ -101,7 +111,7 @@ def linear_mmd2(reference: Array, current: Array, *, bandwidth: float, seed: int
     terms = kernel(x[:, 0], x[:, 1]) + kernel(y[:, 0], y[:, 1]) - kernel(x[:, 0], y[:, 1]) - kernel(x[:, 1], y[:, 0])
     value, error = float(terms.mean()), float(terms.std(ddof=1) / np.sqrt(pairs)) if pairs > 1 else 0.0
     if error == 0:
-        return Distance(value, 1.0 if value <= 0 else None)
+        return Distance(value, 1.0 if value <= 0 else 0.0 if pairs > 1 else None)
     from scipy.stats import norm
 
     return Distance(value, float(norm.sf(value / error)))

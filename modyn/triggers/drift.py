@@ -1,5 +1,6 @@
 """Train when the data has drifted."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
@@ -50,6 +51,12 @@ class Judged(Options):
             raise ValueError(
                 f"criterion p-value would never fire: {name_of(type(self.metric))} gives no p-value as it stands; "
                 "give it permutations, or choose a metric with a test (modyn policies drift-metric) or another criterion"
+            )
+        count = getattr(self.metric, "permutations", 0)
+        if isinstance(self.criterion, PValue) and count and self.criterion.level < 1 / (count + 1):
+            raise ValueError(
+                f"criterion p-value would never fire: of {counted(count, 'permutation')} no p-value is below {1 / (count + 1):.3g}, and its level "
+                f"is {self.criterion.level:g}; give {math.ceil(1 / self.criterion.level - 1e-9) - 1:,} or more"
             )
         if isinstance(self.criterion, AvoidableMisclassifications):
             raise ValueError("criterion avoidable-misclassifications is for the performance trigger: it counts errors")
@@ -114,6 +121,14 @@ class Drift(Trigger):
             raise ValueError("metrics: needs at least one")
         if self.decide.startswith("at-least") and int(self.decide.split()[1]) > len(self.metrics):
             raise ValueError(f"decide: {self.decide} can never be reached with {counted(len(self.metrics), 'metric')}")
+        most = {"sample_size": self.sample_size}
+        if isinstance(self.window, Amount):
+            most |= {"window.amount.reference": self.window.reference, "window.amount.current": self.window.current}
+        for name, count in most.items():
+            if count < self.min_samples:
+                raise ValueError(
+                    f"min_samples: with {name}: {count} no window ever has {self.min_samples} samples to compare"
+                )
         self._windows, self._beat = TwoWindows(self.window), fresh(self.check_every)
         self._kept, self._history = KeptFeatures(self.features), {name: [] for name in self.metrics}
         return self

@@ -35,6 +35,45 @@ def modyn(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     return run
 
 
+@pytest.mark.parametrize("command", [["policies", "trigger"], ["simulate"]], ids=" ".join)
+def test_who_stops_reading_is_not_told_of_it(
+    pipeline_file: Write, stream: Workspace, workspace: Workspace, command: list[str]
+) -> None:
+    here, there = os.pipe()
+    os.close(here)
+    arguments = [*command, *([str(pipeline_file())] if command == ["simulate"] else [])]
+    ended = subprocess.run(
+        [sys.executable, "-m", "modyn", *arguments], stdout=there, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(there)
+    assert (ended.returncode, ended.stderr) == (1, "")
+
+
+def test_of_several_pipelines_the_one_that_fails_is_named(
+    modyn: Modyn, pipeline_file: Write, stream: Workspace
+) -> None:
+    path = pipeline_file()
+    wrong = path.with_name("wrong.yaml")
+    wrong.write_text(path.read_text().replace("parsers.py:features", "parsers.py:fetures"))
+    code, out, err = modyn("run", "--quiet", path, wrong, path)
+    assert code == 2
+    assert f"{wrong} is where it ended, after 1 of 3" in out
+    assert "'./parsers.py:fetures': ./parsers.py has nothing named 'fetures'. Did you mean 'features'?" in err
+
+
+def test_a_check_looks_at_what_the_trigger_looks_at(modyn: Modyn, pipeline_file: Write, stream: Workspace) -> None:
+    path = pipeline_file(("{every: {samples: 200}}", "{once: {}}"))
+    right = "trigger={cooldown: {min_samples: 5, trigger: {drift: {features: 'column:serial'}}}}"
+    for setting, code, told in (
+        (right, 0, "ok  trigger cooldown"),
+        (right.replace("serial", "zz"), 2, "trigger.cooldown.trigger.drift.features: the trigger looks at column 'zz'"),
+        ("trigger={drift: {features: './parsers.py:nope'}}", 2, "./parsers.py has nothing named 'nope'"),
+    ):
+        found, out, err = modyn("check", path, "--set", setting)
+        assert found == code
+        assert told in out + err
+
+
 def test_a_pipeline_is_checked_run_shown_reported_and_removed(
     modyn: Modyn, pipeline_file: Write, stream: Workspace, tmp_path: Path
 ) -> None:

@@ -99,7 +99,7 @@ def test_a_dataset_is_added_listed_shown_and_its_bad_samples_told(run: Run, flig
         (["flights.csv", "--timestamp", "distance"], "column 'distance' holds numbers: say time_unit"),
         (["flights.csv", "--set", "on_bad_sample=fail"], "row 101: distance is not a whole number: 'far'"),
         (["empty.csv"], "empty.csv is empty"),
-        (["flights.csv", "--set", "columns=[]"], "source.csv.columns: list should have at least 1 item"),
+        (["flights.csv", "--set", "columns=[]"], "source.csv.columns: needs at least 1 item"),
         (["flights.csv", "--set", "time_pattern=("], "source.csv.time_pattern: is not a regular expression"),
         (["flights.csv", "--link"], "cannot be linked"),
         (["flights.xyz"], "flights.xyz. Did you mean 'flights.csv'?"),

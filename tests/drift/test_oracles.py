@@ -16,14 +16,15 @@ from modyn.drift.chi2 import Chi2
 from modyn.drift.classifier import auc_of_folds
 from modyn.drift.cramer_von_mises import CramerVonMises
 from modyn.drift.energy import Energy
+from modyn.drift.hellinger import Hellinger
 from modyn.drift.jensen_shannon import JensenShannon
 from modyn.drift.kernels import median_distance
-from modyn.drift.kl import kl
+from modyn.drift.kl import Kl, kl
 from modyn.drift.ks import Ks
 from modyn.drift.lsdd import Lsdd
 from modyn.drift.mean_distance import MeanDistance
 from modyn.drift.mmd import Mmd, linear_mmd2, mmd2
-from modyn.drift.psi import psi
+from modyn.drift.psi import Psi, psi
 from modyn.drift.wasserstein import Wasserstein
 from modyn.policy import build
 
@@ -86,6 +87,38 @@ def test_jensen_shannon_is_that_of_scipy():
     edges = np.histogram_bin_edges(np.concatenate([LEFT, RIGHT]), 20)
     expected = jensenshannon(np.histogram(LEFT, edges)[0], np.histogram(RIGHT, edges)[0], base=2)
     assert JensenShannon().distance(LEFT, RIGHT).value == pytest.approx(expected)
+
+
+def shares(edges, floor):
+    """Of both windows' values in bins, each with a floor added and scaled to 1 again."""
+    for window in (LEFT, RIGHT):
+        share = np.histogram(np.clip(window, edges[0], edges[-1]), edges)[0] / len(window) + floor
+        yield share / share.sum()
+
+
+def test_hellinger_is_the_formula_over_numpys_bins():
+    p, q = shares(np.histogram_bin_edges(np.concatenate([LEFT, RIGHT]), 20), 0)
+    expected = np.sqrt(1 - np.sqrt(p * q).sum())
+    assert Hellinger().distance(LEFT, RIGHT).value == pytest.approx(expected)
+
+
+def test_binned_kl_and_psi_are_scipys_entropies_over_numpys_bins():
+    p, q = shares(np.histogram_bin_edges(np.concatenate([LEFT, RIGHT]), 20), 1e-4)
+    assert Kl().distance(LEFT, RIGHT).value == pytest.approx(stats.entropy(q, p))
+    p, q = shares(np.quantile(LEFT, np.linspace(0, 1, 11)), 1e-4)
+    assert Psi().distance(LEFT, RIGHT).value == pytest.approx(stats.entropy(p, q) + stats.entropy(q, p))
+
+
+def test_windows_too_small_for_a_test_have_no_share_of_significant_columns():
+    found = CramerVonMises(combine="bonferroni").distance(np.array([[1.0]]), np.array([[2.0], [3.0]]))
+    assert np.isnan(found.value)
+    assert found.p_value is None
+
+
+def test_the_linear_form_is_certain_of_constant_windows_that_differ():
+    metric = Mmd(form="linear")
+    assert metric.distance(np.zeros((50, 1)), np.ones((50, 1))).p_value == 0
+    assert metric.distance(np.zeros((50, 1)), np.zeros((50, 1))).p_value == 1
 
 
 def test_kl_and_psi_are_scipys_entropies():

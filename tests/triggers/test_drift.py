@@ -241,6 +241,24 @@ def test_a_user_function_of_the_raw_features_can_be_watched(tmp_path: Any) -> No
             {"metrics": {"a": {"metric": "ks", "criterion": {"avoidable-misclassifications": {"threshold": 1}}}}},
             "is for the performance trigger",
         ),
+        (
+            {"metrics": {"a": {"metric": {"energy": {"permutations": 18}}, "criterion": "p-value"}}},
+            "of 18 permutations no p-value is below 0.0526, and its level is 0.05; give 19 or more",
+        ),
+        (
+            {"min_samples": 1000, "window": {"amount": {"reference": 2000, "current": 100}}},
+            "min_samples: with window.amount.current: 100 no window ever has 1000 samples to compare",
+        ),
+        (
+            {"min_samples": 1000, "sample_size": 500, "window": {"time": {"reference": "1d", "current": "1d"}}},
+            "sample_size: 500",
+        ),
+        (
+            {"metrics": {"a": {"metric": {"mmd": {"form": "linear", "permutations": 9}}, "criterion": "p-value"}}},
+            "leave them out",
+        ),
+        ({"metrics": {"a": {"metric": {"mmd": {"num_features": 9}}, "criterion": "p-value"}}}, "is for form: fourier"),
+        ({"metrics": {"a": {"metric": {"mmd": {"bandwidth": float("inf")}}, "criterion": "p-value"}}}, "finite number"),
     ],
 )
 def test_a_wrong_option_says_what_is_allowed(options: dict[str, Any], message: str) -> None:
@@ -250,7 +268,7 @@ def test_a_wrong_option_says_what_is_allowed(options: dict[str, Any], message: s
 
 
 @pytest.mark.parametrize(
-    "metric", ["ks", "chi2", "classifier", {"mmd": {"form": "linear"}}, {"energy": {"permutations": 9}}]
+    "metric", ["ks", "chi2", "classifier", {"mmd": {"form": "linear"}}, {"energy": {"permutations": 19}}]
 )
 def test_a_p_value_may_be_asked_of_each_metric_that_gives_one(metric: Any) -> None:
     found = build(DriftMetric, metric)
