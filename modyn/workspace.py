@@ -2,7 +2,7 @@
 
 Several processes may use one workspace at once: SQLite in write-ahead mode (or PostgreSQL, by ``MODYN_CATALOG`` or the
 ``catalog`` argument) serialises what changes, and every file is written under a temporary name, synced and renamed.
-A workspace on a read-only disk can be read; what would change it is refused by the disk or by SQLite.
+A workspace on a read-only or a full disk can be read; what would change it is refused by the disk or by SQLite.
 """
 
 import os
@@ -17,11 +17,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from modyn.errors import ConfigError
+from modyn.errors import ConfigError, DataError
 
 DEFAULT = "modyn-workspace"
 _LEAST_FREE = 64 * 1024
-"""Bytes that SQLite needs beside its file to open it, also to read."""
+"""Bytes that SQLite needs beside its file to open it for changes."""
 
 
 class Workspace:
@@ -58,27 +58,47 @@ class Workspace:
         try:
             engine = sa.create_engine(self.catalog_url)
             catalog = Path(engine.url.database or "").absolute()
-            if engine.dialect.name == "sqlite" and _is_read_only(catalog):
-                engine = sa.create_engine("sqlite://", creator=lambda: _open_read_only(catalog), poolclass=sa.NullPool)
-            else:
-                for folder in (self.datasets, self.runs, self.models):
-                    folder.mkdir(parents=True, exist_ok=True)
-                if engine.dialect.name == "sqlite":
-                    sa.event.listen(engine, "connect", _set_up_sqlite)
-                    sa.event.listen(engine, "begin", _begin_immediately)
-            with engine.connect():
-                return engine
+            is_file = engine.dialect.name == "sqlite"
+            if is_file and _is_read_only(catalog):
+                return _reading(catalog)
+            for folder in (self.datasets, self.runs, self.models):
+                folder.mkdir(parents=True, exist_ok=True)
+            if is_file:
+                sa.event.listen(engine, "connect", _set_up_sqlite)
+                sa.event.listen(engine, "begin", _begin_immediately)
+            try:
+                with engine.connect():
+                    return engine
+            except sa.exc.OperationalError:
+                if is_file and catalog.is_file() and catalog.stat().st_size and self._is_full:
+                    return _reading(catalog)
+                raise
         except (OSError, sa.exc.SQLAlchemyError, ImportError) as error:
-            reason = getattr(error, "orig", None) or error
-            if self.root.is_dir() and shutil.disk_usage(self.root).free < _LEAST_FREE:
-                reason = f"its disk is full ({reason})"
-            raise ConfigError(f"the workspace {self.root} cannot be used: {reason}") from error
+            raise ConfigError(f"the workspace {self.root} cannot be used: {self._reason(error)}") from error
+
+    @property
+    def _is_full(self) -> bool:
+        return self.root.is_dir() and shutil.disk_usage(self.root).free < _LEAST_FREE
+
+    def _reason(self, error: Exception) -> str:
+        """Why the catalog failed, in words: what it says, and that the disk is full if it is."""
+        found = getattr(error, "orig", None) or error
+        return f"its disk is full ({found})" if self._is_full else str(found)
 
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
-        """One transaction on the catalog: all of it happens, or none."""
-        with self.engine.begin() as connection:
+        """One transaction on the catalog: all of it happens, or none. Raises DataError if the database refuses."""
+        with self.clear_errors(), self.engine.begin() as connection:
             yield connection
+
+    @contextmanager
+    def clear_errors(self) -> Iterator[None]:
+        """Turn the database's errors into DataError that names it."""
+        try:
+            yield
+        except sa.exc.DBAPIError as error:
+            url = sa.make_url(self.catalog_url).render_as_string(hide_password=True)
+            raise DataError(f"the catalog {url} cannot be used: {self._reason(error)}") from error
 
     def close(self) -> None:
         """Close the connections to the catalog; the next use opens new ones."""
@@ -145,18 +165,29 @@ def _is_read_only(catalog: Path) -> bool:
     return catalog.is_file() and not (os.access(catalog, os.W_OK) and os.access(catalog.parent, os.W_OK))
 
 
+def _reading(catalog: Path) -> sa.Engine:
+    """An engine that only reads. Raises OperationalError if it cannot."""
+    engine = sa.create_engine("sqlite://", creator=lambda: _open_read_only(catalog), poolclass=sa.NullPool)
+    with engine.connect():
+        return engine
+
+
 def _open_read_only(catalog: Path) -> sqlite3.Connection:
     """A connection that only reads. Each is opened anew, as a folder that is read-only here may be written from elsewhere.
 
-    Without a log nobody has the file open, and SQLite may take it for unchanging: it could not make the log's index here.
+    Without a log, or with one that holds nothing, nobody changes the file, and SQLite may take it for unchanging: it could not make the
+    log's index here.
     """
-    immutable = "" if catalog.with_name(f"{catalog.name}-wal").exists() else "&immutable=1"
+    log = catalog.with_name(f"{catalog.name}-wal")
+    immutable = "&immutable=1" if not log.exists() or not log.stat().st_size else ""
     try:
         connection = sqlite3.connect(f"{catalog.as_uri()}?mode=ro{immutable}", uri=True, check_same_thread=False)
         connection.isolation_level = None
         connection.execute("SELECT count(*) FROM sqlite_master")
     except sqlite3.Error as error:
-        raise sqlite3.OperationalError(f"{catalog} is on a read-only disk and cannot be read: {error}") from error
+        raise sqlite3.OperationalError(
+            f"{catalog} is on a read-only or full disk and cannot be read: {error}"
+        ) from error
     return connection
 
 

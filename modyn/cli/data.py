@@ -209,7 +209,8 @@ _STORED = {"copy": "copied", "link": "linked in place"}
 
 def _ledger_of(dataset: Dataset) -> tuple[list[Source], int, str]:
     """The dataset's sources, and what was set aside of them: how much, and in words."""
-    ledger.prepare(dataset.workspace)
+    if not ledger.is_there(dataset.workspace):
+        return [], 0, ""
     with dataset.workspace.transaction() as connection:
         sources = [source for _, source in ledger.sources_of(connection, dataset.name)]
         return sources, ledger.num_quarantined(connection, dataset.name), ledger.set_aside(connection, dataset.name)
@@ -292,10 +293,11 @@ def bad(
 ) -> None:
     """List the samples that were set aside: file, row (the first is 1) and reason."""
     dataset = Dataset.open(Workspace(), name)
-    ledger.prepare(dataset.workspace)
-    with dataset.workspace.transaction() as connection:
-        total, in_words = ledger.num_quarantined(connection, name), ledger.set_aside(connection, name)
-        found = ledger.quarantined(connection, name, limit=limit)
+    total, in_words, found = 0, "", list[ledger.Quarantined]()
+    if ledger.is_there(dataset.workspace):
+        with dataset.workspace.transaction() as connection:
+            total, in_words = ledger.num_quarantined(connection, name), ledger.set_aside(connection, name)
+            found = ledger.quarantined(connection, name, limit=limit)
     if as_json:
         for q in found:
             line = {

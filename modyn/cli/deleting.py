@@ -69,10 +69,10 @@ def retention(
 def purge(name: Name, yes: Yes = False, as_json: Json = False) -> None:
     """Remove the bytes of deleted samples from the workspace for good, also from earlier versions, and print a receipt."""
     workspace = Workspace()
-    ledger.prepare(workspace)
-    dataset = Dataset.open(workspace, name)
-    with workspace.transaction() as connection:
-        set_aside = ledger.set_aside(connection, name, with_content=True)
+    dataset, set_aside = Dataset.open(workspace, name), ""
+    if ledger.is_there(workspace):
+        with workspace.transaction() as connection:
+            set_aside = ledger.set_aside(connection, name, with_content=True)
     if dataset.num_deleted or set_aside:
         also = f", and what is kept of {set_aside} set aside" if set_aside else ""
         confirm(

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from modyn.cli.settings import Json, Name
 from modyn.datasets import Dataset
-from modyn.errors import ConfigError, counted
+from modyn.errors import ConfigError, NotFound, counted
 from modyn.sources import ledger
 from modyn.types import Array, Int64s, to_datetime, unlabelled
 from modyn.workspace import Workspace
@@ -75,7 +75,8 @@ def meant(
     if keys is not None:
         named.append(_keys_in(keys, dataset.end_key))
     if source_file is not None:
-        ledger.prepare(dataset.workspace)
+        if not ledger.is_there(dataset.workspace):
+            raise NotFound(f"dataset '{dataset.name}' took no samples from files")
         with dataset.workspace.transaction() as connection:
             named.append(ledger.keys_from(connection, dataset.name, source_file))
     if (ids is None) != (id_column is None):

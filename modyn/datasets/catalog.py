@@ -199,7 +199,7 @@ def _make_tables(found: sa.Engine) -> None:
 @contextmanager
 def reading(workspace: Workspace) -> Iterator[sa.Connection]:
     """A consistent read of the catalog that takes no write lock."""
-    with _clear_errors(workspace), engine(workspace).connect() as connection:
+    with workspace.clear_errors(), engine(workspace).connect() as connection:
         if connection.dialect.name == "postgresql":
             connection.execution_options(isolation_level="REPEATABLE READ")
         yield connection.execution_options(read_only=True)
@@ -208,17 +208,8 @@ def reading(workspace: Workspace) -> Iterator[sa.Connection]:
 @contextmanager
 def changing(workspace: Workspace) -> Iterator[sa.Connection]:
     """One transaction on the catalog: all of it happens, or none."""
-    with _clear_errors(workspace), engine(workspace).begin() as connection:
+    with workspace.clear_errors(), engine(workspace).begin() as connection:
         yield connection
-
-
-@contextmanager
-def _clear_errors(workspace: Workspace) -> Iterator[None]:
-    try:
-        yield
-    except sa.exc.DBAPIError as error:
-        url = sa.make_url(workspace.catalog_url).render_as_string(hide_password=True)
-        raise DataError(f"the catalog {url} cannot be used: {error.orig}") from error
 
 
 def head(connection: sa.Connection, name: str) -> Head:

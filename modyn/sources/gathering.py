@@ -230,8 +230,9 @@ class Gathering:
             writer = self._enter()
             samples = sum(len(entered.piece) for entered in self._entered)
             bad = [found for entered in self._entered for found in entered.piece.bad()]
-            known = self._write(writer, bad)
-            deleted = finish(self._writer) if finish is not None and self._writer is not None else 0
+            with self.dataset.workspace.clear_errors():
+                known = self._write(writer, bad)
+                deleted = finish(self._writer) if finish is not None and self._writer is not None else 0
             opened, self._open, self._writer = self._open, ExitStack(), None
             opened.close()
         except BaseException:

@@ -148,10 +148,15 @@ def prepare(workspace: Workspace) -> None:
                 with workspace.transaction() as connection:
                     TABLES.create_all(connection, tables=_MINE)
                 break
-            except sa.exc.DBAPIError:  # another process made them at the same moment
+            except DataError:  # another process made them at the same moment
                 if last:
                     raise
         workspace.engine._modyn_sources = True  # type: ignore[attr-defined]
+
+
+def is_there(workspace: Workspace) -> bool:
+    """Whether the tables are there: a workspace that cannot be written, and took from no source, is read without them."""
+    return bool(sa.inspect(workspace.engine).has_table(SOURCES.name))
 
 
 def dataset_id(connection: sa.Connection, name: str) -> int:

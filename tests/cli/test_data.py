@@ -19,6 +19,7 @@ from pyarrow import parquet
 
 from modyn.cli import main
 from modyn.datasets import Dataset
+from modyn.sources import ledger
 from modyn.workspace import Workspace
 
 
@@ -308,6 +309,15 @@ def test_a_dataset_whose_linked_file_is_lost_is_shown_and_purged(run: Run, tmp_p
     assert "1 sample deleted" in run("delete", "d", "--keys", "2", "--yes").stdout
     assert f"linked  {path} is yours and still holds the bytes" in run("purge", "d", "--yes").stdout
     assert "samples    3" in run("show", "d").stdout
+
+
+def test_looking_at_a_dataset_that_came_from_no_file_writes_nothing(run: Run, workspace: Workspace) -> None:
+    Dataset.create(workspace, "d").append({"x": [1]}, timestamps=[0])
+    assert run("show", "d").returncode == 0
+    assert run("bad", "d").stdout == "d: nothing set aside\n"
+    assert "took no samples from files" in run("find", "d", "--source-file", "x.csv").stderr
+    assert run("purge", "d").returncode == 0
+    assert not ledger.is_there(workspace)
 
 
 def test_the_commands_of_the_page_on_sources_work_in_order(

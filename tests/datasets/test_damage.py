@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import subprocess
 from contextlib import contextmanager, suppress
 
@@ -11,6 +12,7 @@ import sqlalchemy as sa
 
 from modyn.datasets import Dataset, catalog
 from modyn.errors import ConfigError, Damaged, DataError
+from modyn.sources import ledger
 from modyn.workspace import Workspace
 
 
@@ -148,6 +150,32 @@ def test_a_read_only_disk_can_be_read_and_says_that_it_cannot_be_written(tmp_pat
         workspace.engine.dispose()
 
 
+def test_a_workspace_on_a_full_disk_can_be_read_and_says_why_it_cannot_be_written(tmp_path):
+    with mounted(tmp_path / "disk", "size=4m"):
+        workspace = Workspace(tmp_path / "disk" / "workspace")
+        dataset = Dataset.create(workspace, "d")
+        dataset.append({"x": np.arange(10)}, timestamps=np.arange(10))
+        workspace.engine.dispose()  # the last to have it open takes the log and its index away
+        filler = tmp_path / "disk" / "filler"
+        subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=4k"], capture_output=True, check=False)
+        assert shutil.disk_usage(filler).free == 0
+        for _ in range(2):  # the first try leaves an empty log behind
+            full = Workspace(workspace.root)
+            found = Dataset.open(full, "d")
+            assert Dataset.names(full) == ["d"]
+            assert found.reader().read(np.array([9]))["x"].tolist() == [9]
+            assert found.summary().num_samples == 10
+            assert not ledger.is_there(full)
+            for change in (lambda: found.delete([3]), lambda: ledger.prepare(full), lambda: Dataset.create(full, "e")):  # noqa: B023
+                with pytest.raises(
+                    DataError, match=r"catalog\.sqlite cannot be used: its disk is full \(attempt to write"
+                ):
+                    change()
+            full.engine.dispose()
+        filler.unlink()
+        assert Dataset.open(Workspace(workspace.root), "d").delete([3]) == 1
+
+
 def test_a_file_too_large_for_the_system_is_named_and_leaves_nothing(dataset):
     files = set(dataset.folder.glob("*.arrow"))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -210,7 +238,7 @@ def test_a_catalog_that_cannot_be_read_on_a_read_only_disk_is_named(workspace, d
     with (
         read_only(workspace.root, tmp_path / "seen"),
         pytest.raises(
-            ConfigError, match=r"seen/catalog\.sqlite is on a read-only disk and cannot be read: file is not"
+            ConfigError, match=r"seen/catalog\.sqlite is on a read-only or full disk and cannot be read: file is not"
         ),
     ):
         Dataset.open(Workspace(tmp_path / "seen"), "d")
