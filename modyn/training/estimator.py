@@ -228,7 +228,7 @@ def fit(
         augment=True,
     )
     takes_classes = "classes" in _parameters(estimator, "partial_fit")
-    classes = np.unique(_all_labels(loader, selection, start)) if takes_classes else None
+    classes = _classes(loader, selection, start, round) if takes_classes else None
     watch = _Stopwatch()
     with closing(loader.batches(selection, plan)) as batches:  # type: ignore[type-var]
         last: list[Batch] = []
@@ -286,13 +286,22 @@ def _log(log: RunLog, round: int, passed: float, watch: "_Stopwatch") -> None:  
     )
 
 
-def _all_labels(loader: Loader, selection: Selection, start: Mapping[str, Tensor] | None) -> Array:
-    """The classes of the selection and of ``start``, as ``partial_fit`` wants to know them at first."""
+def _classes(loader: Loader, selection: Selection, start: Mapping[str, Tensor] | None, round: int) -> Array:  # noqa: A002
+    """The classes of the selection, as ``partial_fit`` wants to know them at first; of ``start``, if they are among those that it knows."""
     labels: Any = loader.reader.labels(selection.keys)
     if labels is None:
         raise TrainingError("the dataset has no labels")
+    found = np.unique(np.asarray(loader.transformed(labels)))
     known = None if start is None else start.get("classes_:a")
-    return np.asarray(loader.transformed(labels)) if known is None else known.numpy()
+    if known is None:
+        return found
+    new = found[~np.isin(found, known.numpy())]
+    if len(new):
+        raise TrainingError(
+            f"round {round}: class {new[0]} is new, and an estimator that goes on from a checkpoint learns no new classes: "
+            f"start: scratch learns them"
+        )
+    return np.asarray(known.numpy())
 
 
 def _check_kept(estimator: Any, restored: Any, features: Array) -> None:

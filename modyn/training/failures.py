@@ -10,12 +10,15 @@ from torch import Tensor, nn
 from modyn.errors import ModynError, TrainingError
 from modyn.training.tensors import Inputs, apply, each, layout
 
+MOST_TOLD = 300
+"""Letters of what a library says."""
+
 
 def explain(error: Exception, model: nn.Module, inputs: Inputs, *, where: str) -> ModynError:
     """The error to raise for ``error``, which came up in a step on ``inputs`` at ``where`` (round, epoch, step)."""
     if isinstance(error, ModynError):
         return type(error)(f"{where}: {error}") if type(error) is TrainingError else error
-    text = str(error).strip().splitlines()[0] if str(error).strip() else ""
+    text = str(error).strip().splitlines()[0][:MOST_TOLD] if str(error).strip() else ""
     if out_of_memory(error):
         return TrainingError(
             f"{where}: out of memory for {layout(inputs)}: make batch_size smaller (accumulate keeps the step the same). {text}"

@@ -84,4 +84,5 @@ def _marks(model: nn.Module) -> tuple[list[tuple[int, int, int]], list[float]]:
     tensors = [*model.parameters(), *model.buffers(), *(p.grad for p in model.parameters() if p.grad is not None)]
     sums = [tensor.detach().abs().sum(dtype=torch.float32) for tensor in model.parameters() if tensor.numel()]
     found = torch.stack(sums).nan_to_num().tolist() if sums else []
-    return [(id(tensor), tensor.data_ptr(), tensor._version) for tensor in tensors], found
+    places = [0 if tensor.is_sparse else tensor.data_ptr() for tensor in tensors]
+    return [(id(t), place, t._version) for t, place in zip(tensors, places, strict=True)], found

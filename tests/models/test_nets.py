@@ -82,8 +82,9 @@ def test_dlrm_learns_from_its_categories(sparse):
     categories = rng.integers(0, 50, (600, 2)).astype(np.int32)
     labels = (categories[:, 0] % 2).astype(np.int64)
     columns = {"dense": rng.normal(size=(600, 3)).astype(np.float32), "categories": categories}
+    look = {"hooks": [{f"{__name__}:number": {"every": 5}}]}  # gradients may be sparse
     trainer = Trainer(
-        Training(epochs=20, batch_size=32, optimizer={"sgd": {"lr": 0.3}}),
+        Training.model_validate({"epochs": 20, "batch_size": 32, "optimizer": {"sgd": {"lr": 0.3}}, **look}),
         model=ModelSpec.parse({"dlrm": {"numbers": 3, "tables": [50, 50], "sparse": sparse}}).build,
         parser=Parser(lambda c: (c["dense"], c["categories"])),
         reader=MemoryReader(columns, labels=labels),

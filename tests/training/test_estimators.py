@@ -59,6 +59,14 @@ def test_columns_are_classes_also_where_a_round_lacks_some(make):
     assert (predicted.argmax(1) == labels)[labels != 1].mean() > 0.9
 
 
+def test_a_class_that_a_checkpoint_does_not_know_is_told():
+    data = reader(classes=3)
+    fit = trainer(data=data, model=GaussianNB)
+    first = fit.fit(Selection(np.flatnonzero(data.labels(KEYS) != 1)), round=0)
+    with pytest.raises(TrainingError, match=r"round 1: class 1 is new, .* start: scratch"):
+        fit.fit(everything(), round=1, start=first.weights)
+
+
 @pytest.mark.parametrize("make", [lambda: SGDClassifier(loss="log_loss"), lambda: LogisticRegression(max_iter=200)])
 def test_the_number_of_samples_in_a_round_holds_for_estimators_too(make):
     fit = trainer(model=make, samples=[96, 1500])
