@@ -22,6 +22,7 @@ SELECTORS = [
     {"loss": {"budget": "50%", "scores": "history", "reselect_every": 1}},
     {"gradient-norm": {"budget": "25%", "at": "batch"}},
     {"rho-loss": {"budget": "25%", "share": 0.2}},
+    {"schedule": {"budget": "10%", "steps": [{"use": "uniform"}, {"start": 1, "use": {"loss": {"at": "batch"}}}]}},
     pytest.param({"uncertainty": {"budget": "25%"}}, marks=pytest.mark.slow),
     pytest.param({"rs2": {"budget": "25%"}}, marks=pytest.mark.slow),
     pytest.param({"craig": {"budget": "10%", "reselect_every": 1}}, marks=pytest.mark.slow),

@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modyn.errors import ConfigError
-from modyn.policy import build
+from modyn.policy import build, to_document
 from modyn.selectors import Selector
+from modyn.selectors.schedule import Schedule, Step
 from modyn.selectors.shares import group_codes, grouped_rows, water_fill
+from modyn.selectors.uniform import Uniform
 from modyn.types import Gradients
 from tests.selectors.stream import candidates, play
 
@@ -257,6 +259,33 @@ def test_a_schedule_switches_at_its_rounds():
     assert [len(chosen) for _, chosen in play(selector, per_round=10, num_rounds=4)] == [10, 10, 3, 3]
     assert selector.for_round(0).history.last == 1
     assert selector.for_round(2).history.last is None
+
+
+def test_a_schedule_means_the_same_when_it_is_read_from_its_own_document():
+    """A run keeps its pipeline with every option spelt out, and goes on with that."""
+    inner = {
+        "schedule": {"warmup_rounds": 1, "steps": [{"use": "newest"}, {"start": 2, "use": {"uniform": {"budget": 3}}}]}
+    }
+    selector = make({"schedule": {"budget": "20%", "steps": [{"use": inner}, {"start": 4, "use": "all"}]}})
+    again = make(to_document(selector))
+    assert again == selector
+    for number, budget in enumerate((0.2, 0.2, 3, 3, 0.2)):
+        assert again.for_round(number).budget == budget
+    assert [again.for_round(number).warmup_rounds for number in (0, 3, 4)] == [1, 1, 0]
+
+
+def test_a_schedule_hands_its_options_on_before_its_steps_are_checked():
+    at_batch = {"loss": {"at": "batch"}}
+    assert make({"schedule": {"budget": "50%", "steps": [{"use": at_batch}]}}).for_round(0).in_batch.share == 0.5
+    assert Schedule(steps=[Step(use=Uniform(history="round"))], budget=4).for_round(0) == Uniform(
+        history="round", budget=4
+    )
+    with pytest.raises(ConfigError, match=r"selector\.schedule\.steps\.0\.use\.loss: at: batch needs a budget"):
+        make({"schedule": {"steps": [{"use": at_batch}]}})
+    with pytest.raises(ConfigError, match=r"steps\.0\.use\.loss: at: batch picks within each batch; balance_by"):
+        make({"schedule": {"budget": "50%", "balance_by": "label", "steps": [{"use": at_batch}]}})
+    with pytest.raises(ConfigError, match=r"steps\.0\.use: no selector is named 'alll'"):
+        make({"schedule": {"steps": [{"use": "alll"}]}})
 
 
 def test_a_schedule_must_rise_from_round_0():
