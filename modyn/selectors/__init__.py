@@ -186,4 +186,8 @@ def group_values(candidates: Candidates, by: str) -> Array:
         return class_labels(candidates.labels, "selector: balancing by label")
     if by not in candidates.columns:
         raise ConfigError(f"selector: there is no column '{by}' to balance by. {did_you_mean(by, candidates.columns)}")
-    return candidates.columns[by]
+    values = candidates.columns[by]
+    if values.ndim != 1:
+        shape = ", ".join(map(str, values.shape[1:]))
+        raise ConfigError(f"selector: balancing needs one value a sample, and column '{by}' holds [{shape}]")
+    return values

@@ -59,6 +59,10 @@ class _Scored(Selector):
 
     @model_validator(mode="after")
     def _scoring_options(self) -> "_Scored":
+        if "irreducible-loss" in self.terms and self.irreducible is None:
+            raise ValueError(
+                "signal irreducible-loss is the loss of models trained on a holdout, which only rho-loss has"
+            )
         given = [name for name in ("precision", "proxy") if getattr(self, name) is not None]
         if given and not any(needs_pass(name) for name in self.terms):
             raise ValueError(f"{given[0]} says how to score, but what was noted while training is scored by no pass")
@@ -139,7 +143,9 @@ def _known(values: Array) -> Array:
     unknown = np.isnan(values)
     if not unknown.any():
         return values
-    above = 1.0 if unknown.all() else np.nextafter(np.nanmax(values), np.inf, dtype=values.dtype)
+    highest = 0.0 if unknown.all() else float(np.nanmax(values))
+    # Above zero that is one: the next number there is so small that nothing can be computed with it.
+    above = 1.0 if highest == 0 else np.nextafter(np.float32(highest), np.float32(np.inf))
     return np.where(unknown, above, values)
 
 

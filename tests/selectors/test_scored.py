@@ -7,6 +7,8 @@ from modyn.errors import ConfigError, TrainingError
 from modyn.policy import Importable, build, policies
 from modyn.selectors import Selector
 from modyn.selectors.holdout import irreducible_losses, part_of
+from modyn.selectors.pickers import Picker
+from modyn.selectors.pickers.points import points_of
 from modyn.selectors.scored import _Scored
 from modyn.types import Gradients, Holdout
 from tests.selectors.stream import candidates
@@ -184,9 +186,28 @@ def test_a_scored_selector_can_be_balanced():
         ({"loss": {"budget": "50%", "scores": "history", "proxy": "small-1/0"}}, "proxy says how to score"),
         ({"forgetting": {"budget": "50%", "precision": "bf16"}}, "precision says how to score"),
         ({"rho-loss": {"budget": "50%", "holdout": "twin", "share": 0.3}}, "share belongs to holdout: simple"),
+        ({"coreset": {"signal": "irreducible-loss", "picker": "top-k"}}, "a holdout, which only rho-loss has"),
+        ({"k-center": {"signal": "irreducible-loss", "budget": 5}}, "a holdout, which only rho-loss has"),
     ],
     ids=str,
 )
 def test_options_that_would_do_nothing_are_refused(document, message):
     with pytest.raises(ConfigError, match=message):
         build(Selector, document)
+
+
+@pytest.mark.parametrize("picker", list(policies(Picker)))
+def test_every_picker_copes_where_nothing_was_forgotten_and_some_samples_are_not_known(picker):
+    """The next number above no forgetting at all is 1e-45: lengths of that size overflowed, and matching pursuit took nothing."""
+    given = candidates(100)
+    selector = build(Selector, {"coreset": {"signal": "forgetting", "picker": picker, "budget": 20}})
+    noted = np.zeros(100, dtype=np.float32)
+    noted[50:] = np.nan
+    assert 0 < len(selector.choose(given, {"forgetting": noted}, seed=0)) <= 20
+    if picker == "top-k":
+        assert selector.choose(given, {"forgetting": noted}, seed=0).keys.min() >= given.keys[50]
+
+
+def test_the_length_of_a_very_short_vector_is_no_reason_to_overflow():
+    points = points_of(np.array([[1e-45, 0], [0, 3], [0, 0]], dtype=np.float32)).normalised()
+    assert points.x.tolist() == [[0, 0], [0, 1], [0, 0]]

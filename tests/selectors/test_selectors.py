@@ -288,6 +288,12 @@ def test_a_schedule_hands_its_options_on_before_its_steps_are_checked():
         make({"schedule": {"steps": [{"use": "alll"}]}})
 
 
+def test_balancing_needs_one_value_a_sample():
+    given_ = dataclasses.replace(candidates(4), columns={"x": np.zeros((4, 2))})
+    with pytest.raises(ConfigError, match=r"balancing needs one value a sample, and column 'x' holds \[2\]"):
+        make({"uniform": {"budget": 2, "balance_by": "x"}}).choose(given_, None, seed=0)
+
+
 def test_a_schedule_must_rise_from_round_0():
     with pytest.raises(ConfigError, match="must start at round 0 and rise; got 1, 1"):
         make({"schedule": {"steps": [{"start": 1, "use": "all"}, {"start": 1, "use": "newest"}]}})

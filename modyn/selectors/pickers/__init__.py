@@ -5,12 +5,12 @@ A picker and a signal make a coreset method: top-k of the loss, k-center of embe
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from pydantic import Field
 
-from modyn.errors import TrainingError
+from modyn.errors import TrainingError, counted
 from modyn.policy import Policy, name_of
 from modyn.selectors.shares import class_labels, group_codes, grouped_rows, water_fill
 from modyn.types import Array, Float64s, Int64s, Signal
@@ -49,7 +49,7 @@ class Picker(Policy):
             return Picked(np.zeros(0, np.int64), None)
         if not self.per_class:
             return self.finish(self._taken(signal, budget, rng), budget, len(signal))
-        classes = class_labels(labels, "picking within each class (per_class: true)")
+        classes = class_labels(labels, "picking within each class (per_class: true, where false picks among all)")
         return self.finish(self._take_per_class(signal, budget, rng, classes), budget, len(signal))
 
     def take(self, signal: Signal, budget: int, rng: np.random.Generator) -> Picked:
@@ -65,8 +65,9 @@ class Picker(Policy):
         finite numbers (numpy issue 24067, OpenBLAS issue 1924)."""
         with np.errstate(invalid="ignore"):
             picked = self.take(signal, budget, rng)
-        if picked.weights is not None and not np.isfinite(picked.weights).all():
-            raise TrainingError(f"picker {name_of(type(self))} gave weights that are no finite numbers")
+        wrong = _fault(picked, budget, len(signal))
+        if wrong is not None:
+            raise TrainingError(f"picker {name_of(type(self))} {wrong}")
         return picked
 
     def _take_per_class(self, signal: Signal, budget: int, rng: np.random.Generator, labels: Array) -> Picked:
@@ -86,6 +87,30 @@ class Picker(Policy):
         if all(part.weights is None for part in parts):
             return Picked(rows)
         return Picked(rows, np.concatenate([np.ones(len(p.rows)) if p.weights is None else p.weights for p in parts]))
+
+
+def _fault(picked: Any, budget: int, num_rows: int) -> str | None:
+    """What is wrong with what ``take`` gave, in words; None if nothing is."""
+    if not isinstance(picked, Picked):
+        return f"gave a {type(picked).__name__}; Picked(rows, weights) is needed"
+    rows, weights = np.asarray(picked.rows), picked.weights
+    if rows.ndim != 1 or rows.dtype.kind not in "iu":
+        return f"gave rows of type {rows.dtype} and shape {list(rows.shape)}; whole numbers [k] are needed"
+    if len(rows) > budget:
+        return f"took {counted(len(rows), 'row')}, more than the budget of {budget:,}"
+    if len(rows) and (rows.min() < 0 or rows.max() >= num_rows):
+        return f"took row {rows.min() if rows.min() < 0 else rows.max()} of {counted(num_rows, 'row')} (the first is 0)"
+    if len(np.unique(rows)) < len(rows):
+        return "took a row twice: rows are unique, and weights say what each counts for"
+    if weights is None:
+        return None
+    if np.shape(weights) != rows.shape:
+        return f"gave weights of shape {list(np.shape(weights))} for {counted(len(rows), 'row')}"
+    return (
+        None
+        if np.isfinite(weights).all() and np.min(weights, initial=0) >= 0
+        else "gave weights that are not finite numbers from 0 on"
+    )
 
 
 def scalar(signal: Signal) -> Float64s:

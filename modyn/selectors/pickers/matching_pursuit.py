@@ -17,7 +17,7 @@ class MatchingPursuit(Picker):
 
     Each step takes the row most in line with the residual and solves for the weights of all rows taken by non-negative least squares;
     a row whose weight becomes zero is given back. ``ridge`` counts in units of the mean squared length. Fewer rows than the budget are
-    taken if no other row brings the sum nearer.
+    taken if no other row brings the sum nearer. If none does, as where the sum is zero, rows are drawn at random, all with one weight.
 
     Killamsetty et al. 2021, "GRAD-MATCH: Gradient Matching based Data Subset Selection"; Lawson & Hanson 1974 (the weights).
 
@@ -31,14 +31,15 @@ class MatchingPursuit(Picker):
     def take(self, signal: Signal, budget: int, rng: np.random.Generator) -> Picked:
         points = points_of(signal)
         scale = float(points.squared_norms.mean())
-        if scale == 0:
-            rows = np.sort(rng.choice(len(points), size=budget, replace=False, shuffle=False))
-            return Picked(rows, np.full(budget, len(points) / budget))
-        pursuit = Pursuit(points, self.ridge * scale)
-        for _ in range(3 * budget):
-            if len(pursuit.rows) >= budget or not pursuit.step():
-                break
-        return Picked(pursuit.rows, pursuit.weights)
+        if scale > 0:
+            pursuit = Pursuit(points, self.ridge * scale)
+            for _ in range(3 * budget):
+                if len(pursuit.rows) >= budget or not pursuit.step():
+                    break
+            if len(pursuit.rows):
+                return Picked(pursuit.rows, pursuit.weights)
+        rows = np.sort(rng.choice(len(points), size=budget, replace=False, shuffle=False))
+        return Picked(rows, np.full(budget, len(points) / budget))
 
 
 class Pursuit:

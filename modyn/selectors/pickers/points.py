@@ -66,10 +66,11 @@ class Dense:
         return Dense(self.x - self.x.mean(axis=0, dtype=np.float64).astype(np.float32))
 
     def normalised(self) -> "Dense":
-        """The points scaled to length 1; zero stays zero."""
+        """The points scaled to length 1; zero becomes zero, and so does what is so short that 1 / length is no float32."""
         norms = np.sqrt(self.squared_norms)
+        has_length = norms > np.finfo(np.float32).tiny
         return Dense(
-            self.x * np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0).astype(np.float32)[:, None]
+            self.x * np.divide(1, norms, out=np.zeros_like(norms), where=has_length).astype(np.float32)[:, None]
         )
 
 

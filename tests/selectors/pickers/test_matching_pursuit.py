@@ -60,3 +60,10 @@ def test_a_sum_of_one_kind_is_matched_by_few_rows():
     found = np.zeros(4)
     np.add.at(found, x[picked.rows].argmax(axis=1), picked.weights)
     assert np.allclose(found, [5, 1, 3, 1])
+
+
+def test_what_adds_up_to_nothing_is_drawn_at_random():
+    x = np.concatenate([np.eye(4), -np.eye(4)])
+    picked = MatchingPursuit().pick(x, 3, np.random.default_rng(0))
+    assert len(set(picked.rows.tolist())) == 3
+    assert picked.weights.tolist() == pytest.approx([8 / 3] * 3)

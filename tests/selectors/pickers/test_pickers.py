@@ -1,13 +1,15 @@
 """What holds for every picker, found by walking the package."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modyn.errors import ConfigError
+from modyn.errors import ConfigError, TrainingError
 from modyn.policy import build, policies
-from modyn.selectors.pickers import Picker
+from modyn.selectors.pickers import Picked, Picker
 from modyn.types import Gradients
 
 PICKERS = sorted(policies(Picker))
@@ -80,7 +82,7 @@ def test_per_class_shares_the_budget_fairly(name):
     ],
 )
 def test_per_class_without_classes_is_refused(labels, message):
-    with pytest.raises(ConfigError, match=rf"\(per_class: true\) needs .*{message}"):
+    with pytest.raises(ConfigError, match=rf"\(per_class: true, where false picks among all\) needs .*{message}"):
         build(Picker, {"top-k": {"per_class": True}}).pick(np.arange(3.0), 1, np.random.default_rng(0), labels=labels)
 
 
@@ -104,3 +106,43 @@ def test_ties_for_the_last_places_are_drawn_at_random():
         for row in build(Picker, "top-k").pick(scores, 3, np.random.default_rng(seed)).rows.tolist()
     }
     assert chosen == set(range(11))
+
+
+class Given(Picker):
+    """Gives what it is told to, as a user's own picker may."""
+
+    what: Any = None
+
+    def take(self, signal, budget, rng):
+        return self.what
+
+
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        (np.arange(2), "gave a ndarray; Picked"),
+        (Picked(np.array([0.0, 1.0])), r"gave rows of type float64 and shape \[2\]"),
+        (Picked(np.zeros((2, 1), np.int64)), r"gave rows of type int64 and shape \[2, 1\]"),
+        (Picked(np.arange(4)), "took 4 rows, more than the budget of 3"),
+        (Picked(np.array([1, 10])), r"took row 10 of 10 rows \(the first is 0\)"),
+        (Picked(np.array([-1, 2])), "took row -1 of 10 rows"),
+        (Picked(np.array([2, 2])), "took a row twice"),
+        (Picked(np.array([2, 3]), np.ones(3)), r"gave weights of shape \[3\] for 2 rows"),
+        (Picked(np.array([2, 3]), np.array([1, -1.0])), "gave weights that are not finite numbers from 0 on"),
+        (Picked(np.array([2, 3]), np.array([1, np.nan])), "gave weights that are not finite numbers from 0 on"),
+    ],
+)
+def test_what_a_picker_must_not_give_is_told(what, told):
+    with pytest.raises(TrainingError, match=f"picker tests.*Given {told}"):
+        Given(what=what).pick(np.arange(10.0), 3, np.random.default_rng(0))
+    with pytest.raises(TrainingError, match=r"Given (gave|took)"):
+        Given(what=what, per_class=True).pick(
+            np.arange(10.0), 3, np.random.default_rng(0), labels=np.zeros(10, np.int64)
+        )
+
+
+def test_a_picker_may_take_rows_in_any_order_and_fewer_than_the_budget():
+    assert Given(what=Picked(np.array([7, 1]))).pick(np.arange(10.0), 3, np.random.default_rng(0)).rows.tolist() == [
+        7,
+        1,
+    ]
