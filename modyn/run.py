@@ -195,6 +195,12 @@ class Run:
             rounds.last_epochs(self._events), ["round", "epoch", "at", "loss", "num_samples", "samples_per_s"]
         )
 
+    @property
+    def training_seconds(self) -> dict[str, float]:
+        """Where the time of all epochs went: seconds by phase (wait, move, forward, backward, step)."""
+        phases = [column for column in self.epochs.columns if column.startswith("seconds.")]
+        return {column.removeprefix("seconds."): float(self.epochs[column].sum()) for column in phases}
+
     @cached_property
     def triggers(self) -> "pd.DataFrame":
         """A row a check of the trigger: round, at, key, timestamp, and its numbers (nested ones as ``outer.inner``)."""

@@ -126,7 +126,15 @@ def check_name(name: str, what: str) -> str:
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Write a file so that after a crash at any instant it is there whole, or not at all."""
+    """Write a file so that after a crash at any instant it is there whole, or not at all.
+
+    A link stays, and what it points to is written; into a device or a pipe the content goes as it is.
+    """
+    if path.exists() and not path.is_file():
+        with naming(path), path.open("wb") as file:
+            file.write(content)
+        return
+    path = path.resolve()
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with naming(path), temporary.open("wb") as file:

@@ -5,12 +5,14 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from modyn.errors import counted
 from modyn.runlog import Event, Observer
+from modyn.training.clock import bound_by, in_words
 
 _DOING = {
     "stream": "reading the stream",
@@ -35,6 +37,8 @@ class _Row:
         self.doing = "waiting"
         self.rounds = 0
         self.samples_per_s: float | None = None
+        self.loss: float | None = None
+        self.seconds: Mapping[str, float] = {}
         self.score = ""
         self.started: float | None = None
         self.ended: float | None = None
@@ -63,8 +67,15 @@ class _Row:
         elif event.kind in _DOING:
             self.doing = _DOING[event.kind]
             if event.kind == "training":
-                self.samples_per_s = event.fields.get("samples_per_s")
                 self.doing = f"training, epoch {event.fields.get('epoch', 0) + 1}"
+                self._take_training(event)
+        elif event.kind == "epoch":
+            self._take_training(event)
+
+    def _take_training(self, event: Event) -> None:
+        """Take in how training goes: of the steps since the last time, or of an epoch."""
+        self.samples_per_s, self.loss = event.fields.get("samples_per_s"), event.fields.get("loss")
+        self.seconds = event.fields.get("seconds") or self.seconds
 
     def _take_score(self, scores: Mapping[str, float | None]) -> None:
         """Take in what a checkpoint scored on a window after its data."""
@@ -77,7 +88,13 @@ class _Row:
         speed = "" if self.samples_per_s is None else f"{self.samples_per_s:,.0f}"
         elapsed = "" if self.started is None else f"{(self.ended or time.monotonic()) - self.started:.0f} s"
         share = "" if self.follows else f"{self.share:.0%}"
-        return [self.name, self.doing, str(self.rounds), speed, self.score, share, elapsed, self._left()]
+        loss = "" if self.loss is None else f"{self.loss:.3g}"
+        return [self.name, self.doing, str(self.rounds), speed, loss, self.score, share, elapsed, self._left()]
+
+    @property
+    def bound(self) -> str:
+        """What limits training, and where its time goes; empty before there was any."""
+        return f"{self.name} is {in_words(self.seconds)}" if any(self.seconds.values()) else ""
 
     def _left(self) -> str:
         if self.started is None or self.ended is not None or self.share < 0.05:
@@ -136,16 +153,19 @@ class Progress:
 
     def _print_line(self, row: _Row, event: Event) -> None:
         if event.kind == "round-finished":
-            trained = f"{event['costs'].get('train', 0):.1f} s training"
-            self._console.print(f"{row.name}  round {event.round}  {trained}  {row.score}", highlight=False)
+            bound = f" ({bound_by(row.seconds).partition(':')[0]})" if any(row.seconds.values()) else ""
+            trained = f"{event['costs'].get('train', 0):.1f} s training{bound}"
+            loss = "" if row.loss is None else f"loss {row.loss:.3g}  "
+            self._console.print(f"{row.name}  round {event.round}  {trained}  {loss}{row.score}", highlight=False)
         elif event.kind in _ENDED:
             why = event.fields.get("error") or event.fields.get("reason") or counted(row.rounds, "round")
             self._console.print(f"{row.name}  {row.doing}: {why}", highlight=False, markup=False)
 
-    def _table(self) -> Table:
+    def _table(self) -> Group:
         table = Table(box=None, padding=(0, 2, 0, 0))
-        for name in ("run", "now", "rounds", "samples/s", "score on the next window", "stream", "time", "left"):
+        for name in ("run", "now", "rounds", "samples/s", "loss", "on the next window", "stream", "time", "left"):
             table.add_column(name, header_style="dim", justify="left" if name in ("run", "now") else "right")
         for row in self._rows:
             table.add_row(*row.cells())
-        return table
+        bounds = [row.bound for row in self._rows if row.bound and row.ended is None]
+        return Group(table, *(Text(bound, style="dim") for bound in bounds))

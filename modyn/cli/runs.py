@@ -15,6 +15,7 @@ from modyn.errors import ConfigError, Damaged
 from modyn.models.store import ModelStore
 from modyn.run import Run
 from modyn.runlog import RunLog
+from modyn.training.clock import in_words
 from modyn.workspace import Workspace
 
 app = typer.Typer(help="List, show and remove runs.", no_args_is_help=True, rich_markup_mode=None)
@@ -68,6 +69,8 @@ def show(run: Annotated[str, typer.Argument(help="A run's id, or its name for th
     if len(found.rounds):
         console.print()
         console.print(_rounds_table(found))
+        if any(found.training_seconds.values()):
+            console.print(f"training was {in_words(found.training_seconds)}", highlight=False)
 
 
 def _rounds_table(run: Run) -> Table:

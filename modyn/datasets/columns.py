@@ -47,13 +47,22 @@ class Column:
         return cls(document["name"], document["kind"], document["dtype"], tuple(document["shape"]))
 
 
+_BYTES = (bytes, bytearray, memoryview)
+
+
 def normalise(name: str, given: Any) -> tuple[Column, Values]:
     """A column as given, and what it is. Raises DataError for what cannot be a column, BadSample for a missing value."""
     if isinstance(given, pa.ChunkedArray):
         given = given.combine_chunks() if given.num_chunks != 1 else given.chunk(0)
     if isinstance(given, pa.Array):
         return _from_arrow(name, given)
-    array = np.asarray(given)
+    if isinstance(given, list | tuple) and given and all(isinstance(value, _BYTES) for value in given):
+        # NumPy would cut off zeros at the end, and cannot take memoryviews, which a reader gives.
+        return _from_arrow(name, pa.array(map(bytes, given), pa.large_binary()))
+    try:
+        array = np.asarray(given)
+    except ValueError:
+        raise DataError(f"column '{name}': the samples' values have different shapes") from None
     if array.ndim == 0:
         raise DataError(f"column '{name}': needs one value a sample; got the single value {array!r:.60}")
     if array.dtype.kind in "UTO":

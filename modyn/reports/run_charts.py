@@ -35,6 +35,7 @@ from modyn.reports.words import (
     whole_text,
 )
 from modyn.run import STATIONS, Run
+from modyn.training.clock import in_words
 from modyn.types import Float64s
 
 if TYPE_CHECKING:
@@ -142,6 +143,8 @@ def costs(run: Run, number: int) -> Chart | None:
         f"Above: seconds of each round, split by station. Below: their running sum, {duration_text(run.seconds)} in all, "
         f"of which {duration_text(run.retraining_seconds)} went into retraining and the rest into evaluation."
     )
+    if any(run.training_seconds.values()):
+        caption += f" Training was {in_words(run.training_seconds)}."
     names = [_place_name(place) for place in places]
     shown = figure(
         traces,

@@ -268,6 +268,7 @@ class Session:
             num_steps=self.length.num_steps,
             samples_per_s=self.ledger.num_samples / max(1e-9, now - self._epoch_began),
             loss=self.ledger.last,
+            seconds=dict(self.clock.seconds),
         )
 
     def _observe(self, loss: float, *, is_epoch_end: bool) -> None:

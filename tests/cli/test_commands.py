@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -92,6 +93,7 @@ def test_a_pipeline_is_checked_run_shown_reported_and_removed(
     code, out, _ = modyn("runs", "show", "drifting")
     assert code == 0
     assert "never-retrained" in out
+    assert re.search(r"^training was \w+-bound \(waiting for data \d+%, moving it \d+%, forward", out, re.MULTILINE)
     code, out, _ = modyn("report", "drifting-1", "other-1", "-o", tmp_path / "both.html")
     assert code == 0
     assert (tmp_path / "both.html").stat().st_size < 8 * 2**20

@@ -67,6 +67,15 @@ def test_bytes_of_any_length_come_as_views_and_as_one_buffer(dataset):
     assert ragged.offsets.tolist() == [0, 2, 5, 5]
 
 
+def test_a_list_of_bytes_keeps_zeros_at_the_end_and_may_hold_what_a_reader_gave(dataset):
+    given = [b"png\0\0", b"\0", b"", b"jpeg"]
+    dataset.append({"payload": given}, timestamps=[1, 2, 3, 4])
+    read = dataset.reader().read(np.arange(4))["payload"]
+    for again in (list(read), read, tuple(map(bytearray, given))):
+        dataset.append({"payload": again}, timestamps=[1, 2, 3, 4])
+    assert [bytes(view) for view in dataset.reader().read(np.arange(16))["payload"]] == given * 4
+
+
 def test_bytes_of_one_length_are_not_taken_for_a_second_axis(dataset):
     dataset.append({"payload": [b"abc", b"def"]}, timestamps=[1, 2])
     views = dataset.reader().read(np.array([0, 1]))["payload"]
@@ -141,6 +150,7 @@ def test_fixed_classes_refuse_another_one(workspace):
         ({"x": [{}, {}]}, "cannot be stored"),
         ({"x": np.ones(2, complex)}, "complex128 cannot be stored"),
         ({"x": 3}, "one value a sample"),
+        ({"x": [[1, 2], [3]]}, "the samples' values have different shapes"),
     ],
 )
 def test_what_does_not_fit_is_refused_and_nothing_is_added(dataset, columns, message):
