@@ -18,7 +18,7 @@ from modyn.datasets import Dataset
 from modyn.errors import DataError, NotFound
 from modyn.evaluation.evaluator import Evaluator
 from modyn.evaluation.options import Evaluation
-from modyn.passing import Passing, newest
+from modyn.passing import Newest, Passing
 from modyn.runlog import Event, RunLog
 from modyn.selectors import Selector
 from modyn.sources import Feed
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 
 MOST_TRIES = 5
 """How often a round is trained anew because samples that it had selected were deleted meanwhile."""
-AHEAD = "samples lie in the future by this machine's clock: no evaluation window is over because of them"
+AHEAD = (
+    "samples lie in the future by this machine's clock: until it is there, no evaluation window is over because of them"
+)
 KEPT = frozenset({"evaluated", "windows", "warning"})
 """What stays of the journal after the last finished round when a run is resumed: the samples that were scored may be gone since."""
 
@@ -62,7 +64,7 @@ class Following(Stations):
         self._scored: set[tuple[str | None, int]] = set()
         self._looked_at: tuple[int | None, ...] = ()
         self._passing: Passing | None = None
-        self._newest = -(2**62)
+        self._newest = Newest(-(2**62), follow.now)
         super().__init__(pipeline, workspace, log)
 
     def _streamed(self) -> Samples:
@@ -100,8 +102,7 @@ class Following(Stations):
         for start in range(0, len(fresh), STREAM_BATCH):
             batch = fresh[start : start + STREAM_BATCH]
             yield batch
-            self._newest = max(self._newest, newest(batch.timestamps, self.now(), otherwise=self._newest))
-            if int(batch.timestamps.max()) > self.now():
+            if self._newest.see(batch.timestamps):
                 self._warn_once((AHEAD,))
 
     def _look(self) -> None:
@@ -197,7 +198,8 @@ class Following(Stations):
         started = next(self.log.events("run-started"), None)
         first = int(self.samples.timestamps.min()) if started is None else started["stream_time"][0]
         shown = self.samples.timestamps[: int(np.searchsorted(self.samples.keys, self.shown))]
-        self._newest = newest(shown, self.now(), otherwise=first)
+        self._newest = Newest(first, self.now)
+        self._newest.see(shown)
         if self.evaluator is not None:
             self._passing = passing = Passing(
                 self.evaluator.options.windows, first, now=self.now, warn=lambda m: self._warn_once((m,))
@@ -215,7 +217,7 @@ class Following(Stations):
     def evaluate(self, checkpoint: Checkpoint) -> dict[str, float | None]:
         """Score the windows that are over and were waiting for this checkpoint. The next window is yet to come."""
         until = checkpoint.data_until - 1
-        self._score_what_is_over(until if until <= self.now() else self._newest)
+        self._score_what_is_over(until if until <= self.now() else None)
         return {}
 
     def evaluate_after_run(self) -> None:
@@ -223,12 +225,14 @@ class Following(Stations):
         self.log.append("run-stopped", reason="stopped on request")
 
     def _score_what_is_over(self, moment: int | None = None) -> None:
-        """Score the windows that ended by a moment (None = the newest sample shown) and whose labels are known, each on the checkpoints that belong to it."""
-        passing, looked_at = self._passing, (self.dataset.version, self.round, self.shown, moment)
+        """Score the windows that ended by a moment (None = that of the newest sample shown) and whose labels are known, each on the checkpoints that belong to it."""
+        until = self._newest.time if moment is None else moment
+        passing, looked_at = self._passing, (self.dataset.version, self.round, self.shown, until)
         if passing is None or not self.checkpoints or looked_at == self._looked_at:
             return
+        passing.go_on(self.samples)
         self._looked_at, serving = looked_at, self._serving(passing.starts)
-        due = self._not_scored(passing.due(self._newest if moment is None else moment, serving))
+        due = self._not_scored(passing.due(until, serving))
         if not due:
             return
         numbers = sorted({n for windows in due.values() for n in windows})

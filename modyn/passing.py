@@ -19,15 +19,16 @@ MOST_WINDOWS = 1_000_000
 class Passing:
     """The windows from the time ``first`` on (microseconds). ``warn`` is told, once, if they become too many.
 
-    Samples later than ``now``, by the wall clock, wait for their window until there is an earlier one that reaches it.
+    Samples later than ``now``, by the wall clock, wait for their window until their time has come, or an earlier one reaches it.
     """
 
     def __init__(
         self, policy: EvaluationWindows, first: int, *, now: Callable[[], int], warn: Callable[[str], None]
     ) -> None:
-        self.policy, self.first, self.now, self.warn = policy, first, now, warn
+        self.policy, self.first, self.warn = policy, first, warn
         self.windows: list[Window] = []
         self._last = first
+        self._newest = Newest(first, now)
         self._is_full = False
         self._edges = np.zeros((0, 2), np.int64)
         self._num_samples = np.zeros(0, np.int64)
@@ -41,23 +42,29 @@ class Passing:
 
     def begin(self, samples: Samples) -> None:
         """Lay out the first windows. Raises ConfigError if they are more than anybody can mean."""
-        self._add(self.policy.lay_out(self.first, newest(samples.timestamps, self.now(), otherwise=self.first)))
+        self._newest.see(samples.timestamps)
+        self._add(self.policy.lay_out(self.first, self._newest.time))
         self.count_anew(samples)
 
     def count_anew(self, samples: Samples) -> None:
         """Take in all samples that there are, after a deletion or a delivery of labels, or when a run goes on."""
-        self._reach(samples)
+        self._newest.see(samples.timestamps)
+        self._reach()
         self._num_samples = np.zeros(len(self.windows), np.int64)
         self._num_unknown = np.zeros(len(self.windows), np.int64)
         self._count(samples, np.arange(len(self.windows)))
 
     def count(self, fresh: Samples, samples: Samples) -> None:
         """Take in what was appended to ``samples``, which hold it already."""
-        if not len(fresh):
-            return
+        if len(fresh):
+            self._count(fresh, np.arange(len(self.windows)))
+            self._newest.see(fresh.timestamps)
+            self.go_on(samples)
+
+    def go_on(self, samples: Samples) -> None:
+        """Lay out the windows that samples reach by now, as the time of some has come."""
         known = len(self.windows)
-        self._count(fresh, np.arange(known))
-        self._reach(fresh)
+        self._reach()
         if len(self.windows) > known:
             self._count(samples, np.arange(known, len(self.windows)))
 
@@ -75,9 +82,9 @@ class Passing:
 
     # Laying out ------------------------------------------------------------------------------------------------------
 
-    def _reach(self, samples: Samples) -> None:
+    def _reach(self) -> None:
         """Lay out windows up to the newest sample; where these are very many, in stretches."""
-        last = max(self._last, newest(samples.timestamps, self.now(), otherwise=self._last))
+        last = self._newest.time
         step = last - self._last
         while self._last < last and not self._is_full:
             until = min(self._last + step, last)
@@ -122,16 +129,40 @@ class Passing:
         return found
 
 
-def newest(times: Int64s, now: int, *, otherwise: int) -> int:
-    """The latest of the times that is not in the future: a clock that runs ahead says nothing about what is over.
+class Newest:
+    """The latest time seen that is not in the future: a clock that runs ahead says nothing about what is over. A later one counts once it has come.
 
-    >>> newest(np.array([3, 900, 5]), 10, otherwise=0)
-    5
+    >>> clock = [10]
+    >>> newest = Newest(0, lambda: clock[0])
+    >>> newest.see(np.array([3, 900, 5])), newest.time
+    (True, 5)
+    >>> clock[0] = 1000
+    >>> newest.time
+    900
     """
-    if not len(times):
-        return otherwise
-    latest = int(times.max())
-    return latest if latest <= now else int(times[times <= now].max(initial=min(otherwise, now)))
+
+    def __init__(self, first: int, now: Callable[[], int]) -> None:
+        self._latest, self._now = first, now
+        self._ahead: list[Int64s] = []
+        self._next = 2**63
+
+    def see(self, times: Int64s) -> bool:
+        """Take in the times of samples; whether some are in the future."""
+        come = times <= self._now()
+        self._latest = int(times[come].max(initial=self._latest))
+        if come.all():
+            return False
+        self._ahead.append(times[~come])
+        self._next = min(self._next, int(self._ahead[-1].min()))
+        return True
+
+    @property
+    def time(self) -> int:
+        """The latest by now; the first one if there is none yet."""
+        if self._next <= self._now():
+            waiting, self._ahead, self._next = np.concatenate(self._ahead), [], 2**63
+            self.see(waiting)
+        return self._latest
 
 
 def _num_between(times: Array, edges: Int64s) -> Int64s:

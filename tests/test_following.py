@@ -587,6 +587,27 @@ def test_a_sample_from_the_future_ends_no_window(pipeline_file: Write, workspace
     assert scored_windows(resumed) == [0, 1, 2, 3, 4]
 
 
+def test_samples_ahead_of_the_clock_count_once_their_time_has_come(
+    pipeline_file: Write, workspace: Workspace, growing: Dataset
+) -> None:
+    """As where local times are taken for UTC: nothing else comes that would end their windows."""
+    _, timestamps, _ = drifting()
+    clock, seen = [int(timestamps[0]) - DAY], list[list[int]]()
+
+    def steps() -> Iterator[None]:
+        for _ in the_rest(growing):
+            yield
+        for moment in (int(timestamps[600]), int(timestamps[-1]) + DAY):
+            seen.append(scored_windows(modyn.Run(RunLog.find(workspace.runs, "drifting"))))
+            clock[0] = moment
+            yield
+
+    run = following(modyn.Pipeline.load(pipeline_file()), steps(), now=lambda: clock[0])
+    assert run.status == "stopped"
+    assert seen == [[], [0, 1, 2]]
+    assert scored_windows(run) == [0, 1, 2, 3, 4]
+
+
 def append_at(dataset: Dataset, moment: int) -> None:
     columns, _, labels = drifting(1)
     dataset.append(columns, timestamps=np.array([moment]), labels=labels)

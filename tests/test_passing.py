@@ -74,3 +74,15 @@ def test_further_windows_are_those_that_laying_out_all_gives(policy: EvaluationW
     laid_out = policy.lay_out(3 * S, 100 * S)
     for number in range(len(laid_out) + 2):
         assert policy.further(3 * S, 100 * S, number) == laid_out[number:]
+
+
+def test_windows_that_lie_in_the_future_are_laid_out_and_counted_when_their_time_has_come() -> None:
+    clock = [12 * S]
+    passing = Passing(Slices(every="10s"), 0, now=lambda: clock[0], warn=pytest.fail)
+    samples = samples_at([1, 2, 11, 25, 26, 1000])
+    passing.begin(samples)
+    assert [window.end // S for window in passing.windows] == [10, 20]
+    clock[0] = 30 * S
+    passing.go_on(samples)
+    assert [window.end // S for window in passing.windows] == [10, 20, 30]
+    assert passing.due(30 * S, serving(passing, 0, 0)) == {0: [0, 1, 2]}
