@@ -5,13 +5,16 @@ loss is divided by the weight of the *whole* batch, so the step is that of one d
 """
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import pickle
+import signal
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing import util
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -84,104 +87,136 @@ def check(num_ranks: int, device: torch.device) -> None:
         raise TrainingError(f"training.devices: {device.type} cannot share batches; 1 is what works")
 
 
-READY = "ready"
+READY, DONE = "ready", "done"
+"""What a process says once it has its work, and once that is done; anything else is why it failed."""
+_ENDS_WITHIN_S = 60
 
 
-@dataclass
-class _Others:
-    """The processes of ranks 1 and up, and what they say when they fail."""
+@dataclass(frozen=True)
+class _Job:
+    """What a process does for a round."""
 
-    processes: list[Any] = field(default_factory=list)
-    reports: list[Connection] = field(default_factory=list)
+    work: Callable[[Ranks], object]
+    meeting: Path
+    threads: int
 
-    def start(
-        self, work: Callable[[Ranks], object], ranks: Ranks, meeting: Path, device_type: str, threads: int
-    ) -> None:
-        """Start one more. Raises TrainingError if its work cannot be sent to it."""
-        context = multiprocessing.get_context("spawn")
-        here, there = context.Pipe(duplex=False)
-        arguments = (work, ranks, meeting, device_type, threads, there)
-        process = context.Process(target=_run, args=arguments, name=f"modyn-rank-{ranks.rank}")
+
+class Crew:
+    """The processes of ranks 1 and up: started for the first round (some seconds each), and used for all that follow."""
+
+    def __init__(self, num_ranks: int, device: torch.device) -> None:
+        self.num_ranks, self.device_type = num_ranks, device.type
+        self._members: list[tuple[Any, Connection]] = []
+        self._end: util.Finalize | None = None
+
+    @contextlib.contextmanager
+    def joined(self, work: Callable[[Ranks], object]) -> Iterator[Ranks]:
+        """This process as rank 0, with ``work`` running as the other ranks in processes of their own.
+
+        ``work`` must be picklable. Raises TrainingError with the reason of another rank, if one fails; all are ended then.
+        """
+        if self.num_ranks == 1:
+            yield Ranks()
+            return
+        threads = torch.get_num_threads()
         try:
-            process.start()
+            with tempfile.TemporaryDirectory() as folder:
+                self._begin(_Job(work, Path(folder) / "meeting", threads))
+                with (
+                    self._blamed(),
+                    _group(Path(folder) / "meeting", Ranks(0, self.num_ranks), self.device_type, threads),
+                ):
+                    yield Ranks(0, self.num_ranks)
+                if any(said != DONE for said in self._said(within_s=_ENDS_WITHIN_S)):
+                    self.close()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the processes. The crew can be used again."""
+        if self._end is not None:
+            self._end()
+        self._members, self._end = [], None
+
+    def _begin(self, job: _Job) -> None:
+        """Give everybody the job, and wait until they have it: who waits for one that has died in a group waits for half an hour.
+
+        Raises TrainingError if it cannot be sent, or one ends before.
+        """
+        if not all(process.is_alive() for process, _ in self._members):
+            self.close()
+        if not self._members:
+            self._start()
+        try:
+            for _, pipe in self._members:
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it has ended, and is told of below
+                    pipe.send(job)
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise TrainingError(
                 f"training.devices: model, parser and what else training is made of are sent to processes of their own, and one cannot be "
                 f"({error}); functions and classes at the top level of a module can"
             ) from error
-        finally:
-            there.close()
-        self.processes.append(process)
-        self.reports.append(here)
-
-    def await_all(self) -> None:
-        """Wait until all have what they were sent: who waits for one that has died in a group waits for half an hour.
-
-        Raises TrainingError if one ends before.
-        """
-        for number, report in enumerate(self.reports, start=1):
+        for number, (process, pipe) in enumerate(self._members, start=1):
             try:
-                report.recv()
+                said = pipe.recv()
             except (EOFError, OSError):
-                self.processes[number - 1].join(10)
-                code = self.processes[number - 1].exitcode
+                process.join(10)
                 raise TrainingError(
-                    f"training.devices: the process of device {number} ended with code {code} before it could begin. A script that trains on "
-                    f"several devices does so under: if __name__ == '__main__'"
+                    f"training.devices: the process of device {number} ended with code {process.exitcode} before it could begin. A script that "
+                    f"trains on several devices does so under: if __name__ == '__main__'"
                 ) from None
+            if said != READY:
+                raise TrainingError(f"training.devices: the process of device {number} could not begin: {said}")
 
-    def failure(self) -> str | None:
-        """Why the first failed rank failed, if any did."""
-        for number, (process, report) in enumerate(zip(self.processes, self.reports, strict=True), start=1):
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        for rank in range(1, self.num_ranks):
+            here, there = context.Pipe()
+            arguments = (Ranks(rank, self.num_ranks), self.device_type, there)
+            process = context.Process(target=_serve, args=arguments, name=f"modyn-rank-{rank}")
+            process.start()
+            there.close()
+            self._members.append((process, here))
+        # Before the interpreter, at its end, waits for all processes by itself.
+        self._end = util.Finalize(self, _stop, args=(list(self._members),), exitpriority=10)
+
+    def _said(self, *, within_s: float) -> Iterator[str]:
+        """What each says next; nothing of one that says nothing in so many seconds, or has ended."""
+        for _, pipe in self._members:
+            said = ""
             with contextlib.suppress(EOFError, OSError):
-                if report.poll(1):
-                    return f"device {number}: {report.recv()}"
+                said = pipe.recv() if pipe.poll(within_s) else said
+            yield said
+
+    @contextlib.contextmanager
+    def _blamed(self) -> Iterator[None]:
+        """Raise what made another rank fail in place of what that led to here."""
+        try:
+            yield
+        except Exception as error:
+            reason = self._failure()
+            if reason is None:
+                raise
+            raise TrainingError(reason) from error
+
+    def _failure(self) -> str | None:
+        """Why the first failed rank failed, if any did."""
+        for number, said in enumerate(self._said(within_s=1), start=1):
+            process = self._members[number - 1][0]
+            if said not in ("", DONE):
+                return f"device {number}: {said}"
             if process.exitcode not in (None, 0):
                 return f"device {number}: its process ended with code {process.exitcode}"
         return None
 
-    def stop(self) -> None:
-        for process in self.processes:
-            process.terminate()
-        for process in self.processes:
-            process.join(10)
 
-
-@contextlib.contextmanager
-def joined(num_ranks: int, device: torch.device, work: Callable[[Ranks], object]) -> Iterator[Ranks]:
-    """This process as rank 0, with ``work`` running as the other ranks in processes of their own.
-
-    ``work`` must be picklable. Raises TrainingError with the reason of another rank, if one fails.
-    """
-    if num_ranks == 1:
-        yield Ranks()
-        return
-    others = _Others()
-    threads = torch.get_num_threads()
-    with tempfile.TemporaryDirectory() as folder:
-        meeting = Path(folder) / "meeting"
-        try:
-            for rank in range(1, num_ranks):
-                others.start(work, Ranks(rank, num_ranks), meeting, device.type, threads)
-            others.await_all()
-            with _blamed(others), _group(meeting, Ranks(0, num_ranks), device.type, threads):
-                yield Ranks(0, num_ranks)
-            for process in others.processes:
-                process.join(60)
-        finally:
-            others.stop()
-
-
-@contextlib.contextmanager
-def _blamed(others: _Others) -> Iterator[None]:
-    """Raise what made another rank fail in place of what that led to here."""
-    try:
-        yield
-    except Exception as error:
-        reason = others.failure()
-        if reason is None:
-            raise
-        raise TrainingError(reason) from error
+def _stop(members: Sequence[tuple[Any, Connection]]) -> None:
+    for process, pipe in members:
+        pipe.close()
+        process.terminate()
+    for process, _ in members:
+        process.join(10)
 
 
 @contextlib.contextmanager
@@ -211,15 +246,34 @@ def _loopback() -> Iterator[None]:
             os.environ.pop("GLOO_SOCKET_IFNAME", None)
 
 
-def _run(
-    work: Callable[[Ranks], object], ranks: Ranks, meeting: Path, device_type: str, threads: int, report: Connection
-) -> None:
-    report.send(READY)
-    try:
-        with _group(meeting, ranks, device_type, threads):
-            work(ranks)
-    except BaseException as error:
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        words = str(error) if isinstance(error, TrainingError) else f"{type(error).__name__}: {error}"
-        report.send(f"{words} ({Path(place.filename).name}, line {place.lineno})")
-        raise SystemExit(1) from None
+def _serve(ranks: Ranks, device_type: str, pipe: Connection) -> None:
+    """What a process does until its pipe is closed: one job after the other."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # rank 0 ends it
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        while True:
+            try:
+                job = pipe.recv()
+            except EOFError:
+                return
+            except Exception as error:
+                pipe.send(_reason(error))
+                raise SystemExit(1) from None
+            pipe.send(READY)
+            try:
+                with _group(job.meeting, ranks, device_type, job.threads):
+                    job.work(ranks)
+            except BaseException as error:
+                pipe.send(_reason(error))
+                raise SystemExit(1) from None
+            del job
+            gc.collect()
+            if device_type == "cuda":
+                torch.cuda.empty_cache()
+            pipe.send(DONE)
+
+
+def _reason(error: BaseException) -> str:
+    """What went wrong, and where."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    words = str(error) if isinstance(error, TrainingError) else f"{type(error).__name__}: {error}"
+    return f"{words} ({Path(place.filename).name}, line {place.lineno})"

@@ -79,6 +79,7 @@ class Trainer:
         self.log = log
         self.device = find_device(options.device)
         devices.check(options.devices, self.device)
+        self._crew = devices.Crew(options.devices, self.device)
         self.criterion = Criterion(options.loss).to(self.device)
         self.hooks = Hooks(options.hooks)
         writers.attach(options.writers, log)
@@ -173,7 +174,7 @@ class Trainer:
             if self._learns_by_itself:
                 return self._fit_estimator(selection, round, start)
             work = self._rank_work(selection, round, start)
-            with threads(self._threads), devices.joined(self.options.devices, self.device, work) as ranks:
+            with threads(self._threads), self._crew.joined(work) as ranks:
                 choice = choice or Choice()
                 return self._fit(selection, round=round, start=start, choice=choice, ranks=ranks, began=began)
 
@@ -456,8 +457,9 @@ class Trainer:
             raise explain(error, model, batch.inputs, where="check") from error
 
     def close(self) -> None:
-        """End worker processes. The trainer can be used again."""
+        """End the processes of the loader and of other devices. The trainer can be used again."""
         self.loader.close()
+        self._crew.close()
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,13 @@
 """Several devices train like one, up to the order of additions."""
 
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -121,6 +129,63 @@ def test_a_device_that_cannot_begin_is_told_at_once():
         trainer(devices=2, model=unloadable).fit(everything(), round=0)
     with pytest.raises(TrainingError, match=r"training.devices: model, parser.*local object"):
         trainer(devices=2, model=lambda: mlp()()).fit(everything(), round=0)
+
+
+def pids(owner):
+    return [process.pid for process, _ in owner._crew._members]
+
+
+def test_the_processes_are_used_for_every_round_and_end_with_the_trainer():
+    """And what is trained in them is what fresh ones would train."""
+    options = {"optimizer": SGD, "model": mlp(dropout=0.5), "data": reader(64)}
+    owner = trainer(devices=2, **options)
+    first = owner.fit(everything(64), round=0)
+    used = pids(owner)
+    second = owner.fit(everything(64), round=1, start=first.weights)
+    assert pids(owner) == used
+    fresh = trainer(devices=2, **options)
+    assert same(second.weights, fresh.fit(everything(64), round=1, start=first.weights).weights)
+    fresh.close()
+    os.kill(used[0], signal.SIGKILL)
+    owner._crew._members[0][0].join(10)
+    assert same(first.weights, owner.fit(everything(64), round=0).weights)
+    used = pids(owner)
+    owner.close()
+    assert not any(Path(f"/proc/{pid}").exists() for pid in used)
+
+
+def killed(seen):
+    """A hook that kills the other device's process in the middle of round 0."""
+    for child in multiprocessing.active_children() if seen.round == 0 else ():
+        os.kill(child.pid, signal.SIGKILL)
+
+
+def test_a_device_that_is_killed_in_the_middle_is_told_and_the_next_round_has_another():
+    owner = trainer(devices=2, model=mlp(), hooks=[{f"{__name__}:killed": {"every": 3}}], epochs=3)
+    with pytest.raises(TrainingError, match="device 1: its process ended with code -9"):
+        owner.fit(everything(), round=0)
+    assert owner.fit(everything(), round=1).num_steps == 96
+    owner.close()
+
+
+def test_a_program_that_never_closes_its_trainer_ends_all_the_same(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        """
+from tests.training.toys import everything, mlp, reader, trainer
+
+if __name__ == "__main__":
+    owner = trainer(devices=2, model=mlp(), data=reader(64))
+    owner.fit(everything(64), round=0)
+    print([process.pid for process, _ in owner._crew._members])
+"""
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    ended = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, timeout=120, check=False, env=environment
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert not any(Path(f"/proc/{pid}").exists() for pid in json.loads(ended.stdout))
 
 
 def picky(columns):
