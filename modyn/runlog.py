@@ -133,11 +133,14 @@ class RunLog:
         """
         if self._is_locked():
             raise RunError(f"run {self.run_id} is running; stop it first")
-        with (self.folder.parent / REMOVED).open("a") as file:
+        for path in sorted(self.folder.iterdir(), key=lambda path: path != self.path):  # without its journal it is none
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        # Only now, as a full disk has room again; until it is written down, the folder keeps the id.
+        with (self.folder.parent / REMOVED).open("a") as file, naming(self.folder.parent / REMOVED):
             file.write(f"{self.run_id}\n")
             file.flush()
             os.fsync(file.fileno())
-        shutil.rmtree(self.folder)
+        self.folder.rmdir()
 
     def discard(self) -> None:
         """Remove the folder of a run that never began, and give its number back."""

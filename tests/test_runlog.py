@@ -1,5 +1,6 @@
 import json
 import multiprocessing
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from modyn.errors import Damaged, NotFound, RunError
 from modyn.runlog import RunLog
 from modyn.workspace import naming
+from tests.datasets.test_damage import mounted
 
 
 def finished(runs: Path, rounds: int = 2) -> RunLog:
@@ -153,3 +155,19 @@ def test_a_run_that_never_began_leaves_nothing_on_a_full_disk(tmp_path):
     assert not log.folder.exists()
     with RunLog.create(tmp_path, "r") as again:
         assert again.run_id == log.run_id
+
+
+def test_a_run_can_be_removed_to_make_room_on_a_full_disk(tmp_path: Path) -> None:
+    with mounted(tmp_path / "disk", "size=1m"):
+        runs = tmp_path / "disk" / "runs"
+        with RunLog.create(runs, "flights") as log:
+            log.append("run-started")
+        subprocess.run(
+            ["dd", "if=/dev/zero", f"of={tmp_path / 'disk' / 'filler'}", "bs=4k"],
+            check=False,
+            stderr=subprocess.DEVNULL,
+        )
+        log.remove()
+        assert not log.folder.exists()
+        with RunLog.create(runs, "flights") as second:
+            assert second.run_id == "flights-2"

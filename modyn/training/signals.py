@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from modyn.errors import ConfigError, TrainingError
+from modyn.errors import ConfigError, ModynError, TrainingError
 from modyn.policy import Importable
 from modyn.training.losses import Criterion
+from modyn.training.parsing import raised
 from modyn.training.step import autocast
 from modyn.training.tensors import Inputs, apply, each, nbytes, rows
 from modyn.types import Array, Gradients, Signal
@@ -247,7 +248,12 @@ def _function(name: Name) -> Callable[[Outputs], Value]:
         raise ConfigError(f"signal {name} is a {type(loaded).__name__}, not a function of the model's outputs")
 
     def own(of: Outputs) -> Value:
-        found: Value = loaded(of)
+        try:
+            found: Value = loaded(of)
+        except ModynError:
+            raise
+        except Exception as error:
+            raise TrainingError(f"signal {name} {raised(error)}") from error
         if not isinstance(found, Tensor) or found.ndim not in (1, 2) or len(found) != len(of.outputs):
             got = f"shape {list(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
             raise TrainingError(f"signal {name} gave {got} for {len(of.outputs)} samples; [n] or [n, d] is needed")

@@ -175,6 +175,7 @@ def test_a_layer_used_twice_or_on_sequences_is_no_last_layer():
 def test_a_users_own_signal_is_a_function_of_the_outputs(tmp_path):
     (tmp_path / "scores.py").write_text(
         "def both(of):\n    return of.embedding[:, 0] + of.outputs[:, 1]\n\n\ndef mean(of):\n    return of.outputs.mean()\n"
+        "def wrong(of):\n    raise ValueError('oh')\n"
     )
     model, inputs, _, _, found = scored([Importable("./scores.py:both", tmp_path)])
     with torch.no_grad():
@@ -184,6 +185,10 @@ def test_a_users_own_signal_is_a_function_of_the_outputs(tmp_path):
         TrainingError, match=r"signal ./scores.py:mean gave shape \[\] for 12 samples; \[n\] or \[n, d\] is needed"
     ):
         scored([Importable("./scores.py:mean", tmp_path)])
+    with pytest.raises(
+        TrainingError, match=r"^signal ./scores.py:wrong raised ValueError: oh \(scores.py, line \d+: raise"
+    ):
+        scored([Importable("./scores.py:wrong", tmp_path)])
 
 
 def test_bf16_scores_are_near_and_given_in_float32():
