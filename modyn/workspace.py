@@ -134,7 +134,7 @@ def write_durably(path: Path, content: bytes) -> None:
         with naming(path), path.open("wb") as file:
             file.write(content)
         return
-    path = path.resolve()
+    path = Path(os.path.realpath(path))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with naming(path), temporary.open("wb") as file:
@@ -176,6 +176,7 @@ def _is_read_only(catalog: Path) -> bool:
 def _reading(catalog: Path) -> sa.Engine:
     """An engine that only reads. Raises OperationalError if it cannot."""
     engine = sa.create_engine("sqlite://", creator=lambda: _open_read_only(catalog), poolclass=sa.NullPool)
+    sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
     with engine.connect():
         return engine
 
@@ -183,19 +184,29 @@ def _reading(catalog: Path) -> sa.Engine:
 def _open_read_only(catalog: Path) -> sqlite3.Connection:
     """A connection that only reads. Each is opened anew, as a folder that is read-only here may be written from elsewhere.
 
-    Without a log, or with one that holds nothing, nobody changes the file, and SQLite may take it for unchanging: it could not make the
-    log's index here.
+    Without a log nobody has the file open, and SQLite may take it for unchanging: it could not make the log's index here. A log that holds
+    nothing may be somebody's who has the file open, or left by who could not make its index.
     """
     log = catalog.with_name(f"{catalog.name}-wal")
-    immutable = "&immutable=1" if not log.exists() or not log.stat().st_size else ""
     try:
-        connection = sqlite3.connect(f"{catalog.as_uri()}?mode=ro{immutable}", uri=True, check_same_thread=False)
-        connection.isolation_level = None
-        connection.execute("SELECT count(*) FROM sqlite_master")
-    except sqlite3.Error as error:
+        if not log.exists():
+            return _connect(catalog, "mode=ro&immutable=1")
+        try:
+            return _connect(catalog, "mode=ro")
+        except sqlite3.Error:
+            if log.stat().st_size:
+                raise
+            return _connect(catalog, "mode=ro&immutable=1")
+    except (OSError, sqlite3.Error) as error:
         raise sqlite3.OperationalError(
             f"{catalog} is on a read-only or full disk and cannot be read: {error}"
         ) from error
+
+
+def _connect(catalog: Path, options: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(f"{catalog.as_uri()}?{options}", uri=True, check_same_thread=False)
+    connection.isolation_level = None
+    connection.execute("SELECT count(*) FROM sqlite_master")
     return connection
 
 

@@ -28,6 +28,13 @@ def test_a_link_stays_a_link_to_what_is_written(tmp_path: Path) -> None:
     assert os.listdir(target.parent) == ["march.html"]
 
 
+def test_a_link_to_itself_is_replaced(tmp_path: Path) -> None:
+    link = tmp_path / "latest.html"
+    link.symlink_to(link)
+    write_durably(link, b"new")
+    assert link.read_bytes() == b"new"
+
+
 def test_into_a_pipe_goes_the_content_and_the_pipe_stays(tmp_path: Path) -> None:
     """As it does into a device: whoever writes to /dev/null with all rights must not put a file in its place."""
     pipe = tmp_path / "pipe"

@@ -232,6 +232,21 @@ def test_a_workspace_seen_through_a_read_only_mount_follows_its_writer(workspace
         seen.engine.dispose()
 
 
+def test_what_a_writer_changes_is_not_read_in_part_also_where_its_log_is_empty(workspace, dataset, tmp_path):
+    """As after a purge: SQLite must not take a file for unchanging that somebody has open."""
+    commits = sa.select(sa.func.count()).select_from(catalog.COMMITS)
+    with read_only(workspace.root, tmp_path / "seen"):
+        catalog.empty_log(workspace)
+        seen = Workspace(tmp_path / "seen")
+        with seen.engine.connect() as connection:
+            before = connection.execute(commits).scalar()
+            dataset.delete([3])
+            assert connection.execute(commits).scalar() == before
+            connection.rollback()
+            assert connection.execute(commits).scalar() == before + 1
+        seen.engine.dispose()
+
+
 def test_a_catalog_that_cannot_be_read_on_a_read_only_disk_is_named(workspace, dataset, tmp_path):
     workspace.engine.dispose()
     (workspace.root / "catalog.sqlite").write_bytes(b"no database" * 1000)
