@@ -96,7 +96,7 @@ def _keys_in(text: str, end_key: int) -> Int64s:
     parts = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
+        if not first.isdecimal() or (dash and not last.isdecimal()):
             raise ConfigError(f"--keys: '{part.strip()}' is neither a key nor a range such as 100-199")
         if int(last or first) < int(first):
             raise ConfigError(f"--keys: the range '{part.strip()}' ends before it begins")

@@ -117,7 +117,7 @@ def predictions(estimator: Any, features: Array) -> Float32s:
         return shares if classes is None else _spread(shares, classes)
     given = np.asarray(estimator.predict(features))
     if classes is not None and given.ndim == 1:
-        return _spread((given[:, None] == estimator.classes_).astype(np.float32), classes)
+        return _spread((given[:, None] == classes).astype(np.float32), classes)
     given = given.astype(np.float32)
     return given[:, None] if given.ndim == 1 else given
 
@@ -127,19 +127,22 @@ MOST_CLASSES = 65_536
 
 def _class_numbers(estimator: Any) -> Array | None:
     """The classes that the estimator knows, if they are numbers from 0: it has a column for each that it has seen, not for each there is."""
-    classes = np.asarray(getattr(estimator, "classes_", ()))
-    if classes.ndim != 1 or not len(classes) or classes.dtype.kind not in "biuf":
+    given = getattr(estimator, "classes_", ())
+    if not len(given) or any(np.ndim(label) for label in given):  # none, or those of several outputs
+        return None
+    classes = np.asarray(given)
+    if classes.dtype.kind not in "biuf":
         return None
     numbers = classes.astype(np.int64)
-    return numbers if np.array_equal(numbers, classes) and numbers[0] >= 0 and numbers[-1] < MOST_CLASSES else None
+    are_numbers = np.array_equal(numbers, classes) and 0 <= numbers.min() <= numbers.max() < MOST_CLASSES
+    return numbers if are_numbers else None
 
 
 def _spread(columns: Array, classes: Array) -> Float32s:
     """``[n, highest class + 1]`` of a column for each of some classes; 0 for those that the estimator does not know."""
-    width = int(classes[-1]) + 1
-    if width == columns.shape[1] or len(classes) != columns.shape[1]:
+    if len(classes) != columns.shape[1] or np.array_equal(classes, np.arange(len(classes))):
         return columns
-    spread = np.zeros((len(columns), width), np.float32)
+    spread = np.zeros((len(columns), int(classes.max()) + 1), np.float32)
     spread[:, classes] = columns
     return spread
 

@@ -78,16 +78,26 @@ def with_options(function: Build, options: Mapping[str, Any], *, given: int, pat
 
 def check_names(make: Build, options: Mapping[str, Any], *, given: int, path: str) -> None:
     """Raise ConfigError, with the nearest name, for each option that a function does not take beside its ``given`` first arguments."""
-    parameters = inspect.signature(make).parameters
-    names = [n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)][given:]
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    unknown = [] if takes_any else [name for name in options if name not in names]
-    if unknown:
+    names = _option_names(make, given)
+    unknown = [] if names is None else [name for name in options if name not in names]
+    if names is not None and unknown:
         told = {
             n: f"no option is named '{n}' here. {did_you_mean(n, names) if names else 'It takes none.'}"
             for n in unknown
         }
         raise ConfigError([Problem(path=f"{path}.{n}", message=message) for n, message in told.items()])
+
+
+def _option_names(make: Build, given: int) -> list[str] | None:
+    """The names that a function takes beside its ``given`` first arguments; None if any, or if it does not say, as one written in C."""
+    try:
+        parameters = inspect.signature(make).parameters.values()
+    except ValueError:
+        return None
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return None
+    first = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)][:given]
+    return [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name not in first]
 
 
 OF_CLASSES = ("crossentropy", "nll", "multimargin")
@@ -225,7 +235,7 @@ class Criterion:
         if bool(wrong.any()):
             key, value = keys[_first_row(wrong)], int(labels[wrong][0])
             if value == UNKNOWN_LABEL:
-                raise TrainingError(f"sample {key}: it has no label yet, and nothing can be learnt from it")
+                raise _unlabelled(key)
             raise TrainingError(
                 f"sample {key}: label {value} is not a class of the model, which has {counted(self._num_classes, 'output')}: "
                 f"labels go from 0 to {self._num_classes - 1}"
@@ -233,6 +243,8 @@ class Criterion:
 
     def _check_values(self, labels: Tensor, keys: Int64s) -> None:
         low, high = float(labels.min()), float(labels.max())  # NaN if one is
+        if low == UNKNOWN_LABEL and not labels.is_floating_point():
+            raise _unlabelled(keys[_first_row(labels == UNKNOWN_LABEL)])
         if self._kind in OF_SHARES and not (low >= 0 and high <= 1):
             wrong = ~((labels >= 0) & (labels <= 1))
             told = f"label {labels[wrong][0].item():g} is not 0, 1 or between, as loss {self.name} needs it"
@@ -275,6 +287,10 @@ def _own(loaded: Any, options: Mapping[str, Any], path: str) -> Callable[..., An
         message = f"is a {type(loaded).__name__}, not a function of (outputs, labels)"
         raise ConfigError([Problem(path=path, message=message)])
     return with_options(loaded, options, given=2, path=path)
+
+
+def _unlabelled(key: int) -> TrainingError:
+    return TrainingError(f"sample {key}: it has no label yet, and nothing can be learnt from it")
 
 
 def _first_row(wrong: Tensor) -> int:

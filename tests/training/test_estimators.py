@@ -9,6 +9,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 
 from modyn.errors import TrainingError
+from modyn.training.estimator import predictions
 from modyn.training.memory_reader import MemoryReader
 from modyn.types import Selection
 from tests.training.toys import Journal, everything, reader, same, trainer
@@ -57,6 +58,26 @@ def test_columns_are_classes_also_where_a_round_lacks_some(make):
     assert predicted.shape == (1000, 3)
     assert not predicted[:, 1].any()
     assert (predicted.argmax(1) == labels)[labels != 1].mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("classes", "expected"),
+    [
+        (np.array([2, 0]), [[0.75, 0, 0.25]]),
+        ([1, 0], [[0.75, 0.25]]),
+        ([np.array([0, 1]), np.array([0, 1, 2])], [[0.25, 0.75]]),
+        (np.array(["a", "b"]), [[0.25, 0.75]]),
+    ],
+    ids=["any order", "a list", "several outputs", "text"],
+)
+def test_columns_are_put_where_they_belong_if_classes_are_numbers(classes, expected):
+    class Own:
+        classes_ = classes
+
+        def predict_proba(self, features):
+            return [[0.25, 0.75]]
+
+    assert predictions(Own(), np.zeros((1, 3))).tolist() == expected
 
 
 def test_a_class_that_a_checkpoint_does_not_know_is_told():

@@ -457,6 +457,19 @@ def test_options_of_an_unknown_name_are_told_for_functions_and_groups():
             weights(**options)
 
 
+def by(inputs, /, factor, *others, more=0):
+    return inputs * factor + more
+
+
+@pytest.mark.parametrize(
+    ("function", "options"),
+    [("tests.training.test_options:by", {"factor": 2, "more": 1}), ("torch:clamp", {"min": 0.5})],
+)
+def test_a_function_is_given_its_options_however_it_takes_them(function, options):
+    """By name only, behind arguments without one, or in ways that Python cannot know, as in functions of torch written in C."""
+    assert not same(weights(transforms=[{function: options}]), weights())
+
+
 def test_hooks_are_shown_what_happens():
     seen.clear()
     weights(hooks=["tests.training.test_options:look"], epochs=3)

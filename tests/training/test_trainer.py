@@ -250,10 +250,12 @@ def test_a_bad_label_in_a_later_block_is_refused_too():
         ("mse", np.nan, "sample 700: its label is not a number"),
         ("bce-with-logits", 2.0, "sample 700: label 2 is not 0, 1 or between, as loss bce-with-logits needs it"),
         ("bce-with-logits", np.nan, "sample 700: label nan is not 0, 1"),
+        ("bce-with-logits", UNKNOWN_LABEL, "sample 700: it has no label yet"),
+        ("mse", UNKNOWN_LABEL, "sample 700: it has no label yet"),
     ],
 )
 def test_a_value_that_the_loss_cannot_use_is_named(loss, label, told):
-    labels = reader().labels(np.arange(1000)).astype(np.float32)
+    labels = reader().labels(np.arange(1000)).astype(np.int64 if label == UNKNOWN_LABEL else np.float32)
     labels[700] = label
     data = MemoryReader(reader().columns, labels=labels)
     with pytest.raises(TrainingError, match=told):
