@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from modyn.errors import counted
+from modyn.phases import bound_by, in_words
 from modyn.runlog import Event, Observer
-from modyn.training.clock import bound_by, in_words
 
 _DOING = {
     "stream": "reading the stream",

@@ -13,9 +13,9 @@ from modyn.cli.console import confirm, make_console
 from modyn.cli.settings import Yes
 from modyn.errors import ConfigError, Damaged
 from modyn.models.store import ModelStore
+from modyn.phases import in_words
 from modyn.run import Run
 from modyn.runlog import RunLog
-from modyn.training.clock import in_words
 from modyn.workspace import Workspace
 
 app = typer.Typer(help="List, show and remove runs.", no_args_is_help=True, rich_markup_mode=None)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from modyn.phases import in_words
 from modyn.reports.drawing import (
     HIDDEN_AXIS,
     Chart,
@@ -35,7 +36,6 @@ from modyn.reports.words import (
     whole_text,
 )
 from modyn.run import STATIONS, Run
-from modyn.training.clock import in_words
 from modyn.types import Float64s
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from modyn.errors import TrainingError
+from modyn.phases import bound_by
 from modyn.runlog import RunLog
 from modyn.training.blocks import Batch, Plan
-from modyn.training.clock import bound_by
 from modyn.training.fitted import Fitted, Length, peak_memory
 from modyn.training.loader import Loader
 from modyn.training.options import Training

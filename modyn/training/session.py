@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from modyn.errors import TrainingError
+from modyn.phases import bound_by
 from modyn.runlog import RunLog
 from modyn.training import state as states
 from modyn.training.blocks import Batch, Plan, check_weights
 from modyn.training.choice import Choice, Drawn, InBatch, Recorder, Score
-from modyn.training.clock import Clock, bound_by
+from modyn.training.clock import Clock
 from modyn.training.ema import MovingAverage
 from modyn.training.failures import explain
 from modyn.training.fitted import Fitted, Length, on_cpu, peak_memory

@@ -14,7 +14,7 @@ PACKAGE = Path(modyn.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 LAYER = {
-    **dict.fromkeys(["errors", "policy", "problems", "types", "usercode", "version"], 0),
+    **dict.fromkeys(["errors", "phases", "policy", "problems", "types", "usercode", "version"], 0),
     **dict.fromkeys(["config", "runlog", "rounds", "run", "workspace", "drift", "provenance"], 1),
     **dict.fromkeys(["sources", "datasets", "triggers", "selectors", "training", "models", "evaluation"], 2),
     "executors": 3,
@@ -103,6 +103,12 @@ def test_imports_go_downward_only(path: Path) -> None:
             assert hasattr(modyn, there), f"{path} imports {name}, which has no layer"
             continue
         assert LAYER[there] < LAYER[here], f"{here} (layer {LAYER[here]}) imports {name} (layer {LAYER[there]})"
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if station(p) == "reports"], ids=lambda p: p.name)
+def test_a_report_reads_only_what_a_run_left(path: Path) -> None:
+    others = {name.split(".")[1] for name in imports(path) if name.startswith("modyn.")} - {"reports"}
+    assert not {there for there in others if LAYER[there] > 1}
 
 
 def test_the_stations_do_not_import_each_other_in_circles() -> None:
