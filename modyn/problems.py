@@ -125,7 +125,8 @@ def type_words(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str
     if "enum" in schema or "const" in schema:
         return " | ".join(describe_value(v).strip("'") for v in schema.get("enum", [schema.get("const")]))
     if schema.get("type") == "array":
-        return f"list of {type_words(schema.get('items', {}), definitions)}"
+        items = schema.get("items", {})
+        return f"list of {several_of(items[ROLE_MARK]) if ROLE_MARK in items else type_words(items, definitions)}"
     if schema.get("type") == "object" and schema.get("properties"):
         return "{" + ", ".join(schema["properties"]) + "}"
     return _plain_type(schema)
@@ -136,7 +137,7 @@ def _plain_type(schema: Mapping[str, Any]) -> str:
     if examples:
         return f"such as {', '.join(str(example) for example in examples[:3])}"
     words = str(schema.get("format") or schema.get("type", "anything"))
-    words = {"date-time": "date and time", "null": "null", "number": "number", "string": "text"}.get(words, words)
+    words = {"date-time": "date and time", "string": "text", "object": "mapping"}.get(words, words)
     bounds = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
     limits = [f"{sign} {schema[name]:g}" for name, sign in bounds.items() if name in schema]
     return " ".join([words, ", ".join(limits)]).strip()
@@ -149,6 +150,15 @@ def a(role: str) -> str:
     ('a trigger', 'windows')
     """
     return role if is_plural(role) else f"a {role}"
+
+
+def several_of(role: str) -> str:
+    """Some things that fill a role, in words.
+
+    >>> several_of("trigger"), several_of("windows")
+    ('triggers', 'windows')
+    """
+    return role if is_plural(role) else f"{role}s"
 
 
 def is_plural(role: str) -> bool:

@@ -163,6 +163,14 @@ def test_explaining_a_policy_lists_its_options() -> None:
     assert ">>>" not in policy.prose_of(Every)
 
 
+def test_what_an_option_takes_is_told_in_the_words_of_a_document() -> None:
+    from modyn.triggers.any_of import AnyOf
+    from modyn.triggers.stream_detector import StreamDetector
+
+    types = {doc.name: doc.type for cls in (AnyOf, StreamDetector) for doc in policy.option_docs(cls)}
+    assert (types["triggers"], types["parameters"]) == ("list of triggers", "mapping")
+
+
 def test_a_default_is_shown_as_a_pipeline_file_would_write_it() -> None:
     from modyn.selectors.uniform import Uniform
     from modyn.triggers.performance import Performance

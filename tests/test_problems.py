@@ -40,6 +40,7 @@ def refused(*settings: str, text: str = TEXT) -> list[str]:
             "trigger.drift.metrics: must be a mapping, of names to values; got ['ks']",
         ),
         ("trigger={any-of: {triggers: []}}", "trigger.any-of.triggers: needs at least 1 item; got []"),
+        ("evaluation={windows: {slices: {every: 1d}}, metrics: 3}", "evaluation.metrics: must be a list; got 3"),
         ("trigger={any-of: {triggers: manual}}", "trigger.any-of.triggers: must be a list; got 'manual'"),
         (
             "seed=99999999999999999999999",
