@@ -68,6 +68,8 @@ def normalise(name: str, given: Any) -> tuple[Column, Values]:
     if array.dtype.kind in "UTO":
         return _from_arrow(name, _infer(name, array))
     if array.dtype.kind == "S":
+        if array.ndim != 1:
+            raise DataError(f"column '{name}': bytes must be one value a sample; got an array of shape {array.shape}")
         return _from_arrow(name, pa.array(array.tolist(), pa.large_binary()))
     return _from_numpy(name, array)
 

@@ -151,6 +151,7 @@ def test_fixed_classes_refuse_another_one(workspace):
         ({"x": np.ones(2, complex)}, "complex128 cannot be stored"),
         ({"x": 3}, "one value a sample"),
         ({"x": [[1, 2], [3]]}, "the samples' values have different shapes"),
+        ({"x": [[b"a", b"b"], [b"c", b"d"]]}, r"bytes must be one value a sample; got an array of shape \(2, 2\)"),
     ],
 )
 def test_what_does_not_fit_is_refused_and_nothing_is_added(dataset, columns, message):
