@@ -8,9 +8,9 @@ The order of what happens, and what a crash leaves at each point:
    the new generation is told to other processes just before: until it is there, they find that they look in vain
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -66,6 +66,7 @@ class Writer:
         self._late: list[tuple[Int64s, Array]] = []
         self._entries: list[tuple[dict[str, Any], Writing | None]] = []
         self._background: ThreadPoolExecutor | None = None
+        self._is_broken = False
         self.committed = False
 
     def __enter__(self) -> "Writer":
@@ -140,8 +141,8 @@ class Writer:
         self._adopt(Schema({linking.PAYLOAD: Column(linking.PAYLOAD, "bytes")}, label))
         rows = replace(rows, labels=self._conformed(label, label_values, len(moments)))
         self._flush()
-        keys = self._take_keys(len(moments))
-        self._enter("files", rows)
+        with self._taking(len(moments)) as keys:
+            self._enter("files", rows)
         return keys
 
     def link_records(self, records: Records | Mapping[str, Any]) -> range:
@@ -155,8 +156,8 @@ class Writer:
             return range(self._next, self._next)
         self._adopt(Schema(records.column_specs(), records.label_spec()))
         self._flush()
-        keys = self._take_keys(records.num_records)
-        self._note(entry, len(keys), None)
+        with self._taking(records.num_records) as keys:
+            self._note(entry, len(keys), None)
         return keys
 
     def delete(self, keys: Any) -> int:
@@ -247,29 +248,35 @@ class Writer:
             )
             raise DataError(f"dataset '{name}' {wrong}")
 
-    def _take_keys(self, num: int) -> range:
+    @contextmanager
+    def _taking(self, num: int) -> Iterator[range]:
+        """Keys for samples that are then stored. If that fails nothing can be committed, whoever catches the error: keys would lack rows."""
         keys = range(self._next, self._next + num)
         self._next += num
-        return keys
+        try:
+            yield keys
+        except BaseException:
+            self._is_broken = True
+            raise
 
     def _add(self, rows: Rows) -> range:
         if self._shard_bytes <= rows.num_bytes and self._shard_bytes < self._bulk_bytes:
             return self._add_in_bulk(rows)
         if self._gathering is None:
             self._gathering = Gathering(self._known, self._shard_bytes)
-        keys = self._take_keys(len(rows))
-        for full in self._gathering.add(rows):
-            self._enter("arrow", full, aside=True)
+        with self._taking(len(rows)) as keys:
+            for full in self._gathering.add(rows):
+                self._enter("arrow", full, aside=True)
         return keys
 
     def _add_in_bulk(self, rows: Rows) -> range:
         """Write many rows from the memory they are in, to as few shards as there can be."""
         self._flush()
-        keys = self._take_keys(len(rows))
         num_shards = -(-rows.num_bytes // self._bulk_bytes)
         step = -(-len(rows) // num_shards)
-        for start in range(0, len(rows), step):
-            self._enter("arrow", _part(rows, slice(start, start + step)))
+        with self._taking(len(rows)) as keys:
+            for start in range(0, len(rows), step):
+                self._enter("arrow", _part(rows, slice(start, start + step)))
         return keys
 
     def _flush(self) -> None:
@@ -279,7 +286,8 @@ class Writer:
             small = (
                 not self._entries and rows.num_bytes <= INLINE_BYTES and catalog.keeps_contents(self._state.workspace)
             )
-            self._enter("inline" if small else "arrow", rows)
+            with self._taking(0):
+                self._enter("inline" if small else "arrow", rows)
 
     def _enter(self, kind: str, rows: Rows, *, aside: bool = False) -> None:
         """Write a shard of the first rows that have keys but no shard yet; ``aside`` while the caller parses on."""
@@ -336,6 +344,10 @@ class Writer:
 
     def _commit(self) -> Snapshot | None:
         """Add everything to the catalog; returns what the dataset holds then, or None if nothing was changed."""
+        if self._is_broken:
+            raise DataError(
+                f"dataset '{self._state.name}': an append of this write has failed, so nothing of it is added"
+            )
         self._flush()
         entries = [(entry, None if writing is None else _done(writing)) for entry, writing in self._entries]
         if not entries and not len(self._doomed) and not self._late:

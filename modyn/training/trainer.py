@@ -1,6 +1,5 @@
 """The trainer: fits a model to a selection, predicts with weights, and checks that parser, model and loss fit each other."""
 
-import contextlib
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -485,7 +484,7 @@ class _RankWork:
             seed=self.seed,
             state_dir=self.state_dir,
         )
-        with contextlib.closing(trainer):
+        with closing(trainer):
             trainer._fit(
                 self.selection,
                 round=self.round,

@@ -137,6 +137,26 @@ def test_a_full_disk_loses_nothing(tmp_path):
         workspace.engine.dispose()
 
 
+@pytest.mark.parametrize("shard_bytes", [None, 1 << 20], ids=["at once", "gathered"])
+def test_a_write_whose_append_failed_adds_nothing_even_if_the_error_is_caught(tmp_path, shard_bytes):
+    """Its keys were given: samples added behind them would follow keys without rows."""
+    with mounted(tmp_path / "disk", "size=80m"):
+        workspace = Workspace(tmp_path / "disk" / "workspace")
+        dataset = Dataset.create(workspace, "d")
+        few, many = ({"payload": np.zeros((num, 100), np.uint8)} for num in (10, 1_000_000))
+        dataset.append(few, timestamps=np.arange(10))
+        refused = pytest.raises(DataError, match="an append of this write has failed, so nothing of it is added")
+        with refused, dataset.write(shard_bytes=shard_bytes) as writer:
+            writer.append(few, timestamps=np.arange(10))
+            with pytest.raises(DataError, match="No space left on device"):
+                writer.append(many, timestamps=np.arange(1_000_000))
+            writer.append(few, timestamps=np.arange(10))
+        assert dataset.num_samples == 10
+        assert dataset.append(few, timestamps=np.arange(10)) == range(10, 20)
+        assert dataset.verify() == []
+        workspace.engine.dispose()
+
+
 def test_a_read_only_disk_can_be_read_and_says_that_it_cannot_be_written(tmp_path, in_files):
     with mounted(tmp_path / "disk", "size=8m"):
         workspace = Workspace(tmp_path / "disk" / "workspace")
