@@ -26,6 +26,8 @@ SourceFile = Annotated[str | None, typer.Option(help="All samples that came from
 IdColumn = Annotated[str | None, typer.Option(help="The column in which --ids are looked for.")]
 Ids = Annotated[str | None, typer.Option(help="Ids, with commas between; or @FILE with one a line.")]
 
+_MOST_SHOWN = 50
+
 
 def find(
     name: Name,
@@ -34,13 +36,16 @@ def find(
     source_file: SourceFile = None,
     id_column: IdColumn = None,
     ids: Ids = None,
-    limit: Annotated[int, typer.Option(min=1, help="Show at most so many.")] = 50,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Show at most so many (default: 50, with --json all).")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Find samples: their keys, times and labels. What it finds, modyn data delete with the same words would delete."""
     dataset = Dataset.open(Workspace(), name)
     found = meant(dataset, conditions or (), keys, source_file, id_column, ids)
-    shown, reader = found[:limit], dataset.reader(columns=())
+    most = limit or (len(found) if as_json else _MOST_SHOWN)
+    shown, reader = found[:most], dataset.reader(columns=())
     times, labels = reader.timestamps(shown), reader.labels(shown)
     if as_json:
         for row, key in enumerate(shown.tolist()):
@@ -57,7 +62,7 @@ def find(
     if len(shown):
         console.print(table)
     of = f"{len(found):,} of {counted(dataset.num_samples, 'sample')} found"
-    console.print(f"{name}: {of}" + (f", the first {limit:,} shown" if len(found) > limit else ""))
+    console.print(f"{name}: {of}" + (f", the first {most:,} shown" if len(found) > most else ""))
 
 
 def meant(
