@@ -190,8 +190,8 @@ def test_what_is_found_is_what_the_same_words_delete(run: Run, workspace: Worksp
         ["6", "1970-01-01", "06:00:00", "b"],
     ]
     assert shown[-1] == "d: 25 of 100 samples found, the first 2 shown"
-    assert len(run("find", "d", "key >= 0", "--json").stdout.splitlines()) == 75  # all: for programs
-    assert run("find", "d", "key >= 0").stdout.splitlines()[-1] == "d: 75 of 75 samples found, the first 50 shown"
+    assert len(run("find", "d", "key >= 0", "--json").stdout.splitlines()) == 100  # all: for programs
+    assert run("find", "d", "key >= 0").stdout.splitlines()[-1] == "d: 100 of 100 samples found, the first 50 shown"
     lines = [json.loads(line) for line in run("find", *words, "--keys", "0-10", "--json").stdout.splitlines()]
     assert lines == [
         {"key": key, "time": f"1970-01-01T0{hour}:00:00+00:00", "label": "b"} for key, hour in ((2, 2), (6, 6))
