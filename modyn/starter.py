@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,11 +22,11 @@ _PIPELINE = """\
 # Check it with: modyn check {name}.yaml      Run it with: modyn run {name}.yaml
 name: {quoted}
 dataset: {quoted}                       # as modyn data ls names it
-parser: ./{name}.py:features          # turns columns into the model's input; a file beside this one
-model: {{mlp: {{inputs: {inputs}, hidden: [64], outputs: {outputs}}}}}   # or your own: {{./net.py:Net: {{...}}}}
+parser: {parser}          # turns columns into the model's input; a file beside this one
+model: {model}   # or your own: {{./net.py:Net: {{...}}}}
 
-# WHEN: modyn policies trigger lists all.
-trigger: {{every: {{interval: {every}}}}}
+# WHEN: modyn policies trigger lists all.{about_time}
+trigger: {{every: {{{rhythm}}}}}
 
 # On WHAT: modyn policies selector lists all. history: all = everything so far, round = only what is new.
 selector: {{all: {{history: all}}}}
@@ -35,7 +36,7 @@ training:
   start: scratch                      # or latest: go on from the checkpoint before
   epochs: 5
   batch_size: {batch_size}
-  optimizer: {{adamw: {{lr: 1e-3}}}}
+  {threads}optimizer: {{adamw: {{lr: 1e-3}}}}
   loss: {loss}
 
 # HOW WELL: every checkpoint is scored on every window; modyn policies metric lists all.
@@ -65,13 +66,13 @@ TEXTS = {texts}
 
 def features(columns):
     """A batch of columns (name to array) as one float32 tensor [samples, {inputs}]."""
-    parts = [((columns[name] - mean) / spread).reshape(-1, 1) for name, (mean, spread) in NUMBERS.items()]
+    parts = [((columns[name] - mean) / spread).reshape(len(columns[name]), -1) for name, (mean, spread) in NUMBERS.items()]
     parts += [columns[name][:, None] == np.array(values, dtype=object) for name, values in TEXTS.items()]
     rows = np.concatenate(parts, axis=1, dtype=np.float32, casting="unsafe")
     return torch.from_numpy(np.nan_to_num(rows))
 '''
 
-_PAYLOAD_PARSER = '''\
+_BYTES_PARSER = '''\
 """Turns samples of the dataset {name} into the model's input."""
 
 import numpy as np
@@ -79,11 +80,46 @@ import torch
 
 
 def features(columns):
-    """A batch of payloads (uint8[samples, width], or an object array of memoryviews) as one float32 tensor."""
-    payload = columns["payload"]
-    rows = payload if payload.dtype == np.uint8 else np.stack([np.frombuffer(p, dtype=np.uint8) for p in payload])
+    """A batch of {width:,} bytes a sample (uint8[samples, width], or an object array of memoryviews) as one float32 tensor."""
+    values = columns[{column}]
+    rows = values if values.dtype == np.uint8 else np.stack([np.frombuffer(v, dtype=np.uint8) for v in values])
     return torch.from_numpy(rows.astype(np.float32) / 255)
 '''
+
+_IMAGE_PARSER = '''\
+"""Turns images of the dataset {name} into the model's input."""
+
+import io
+
+import numpy as np
+import torch
+from PIL import Image  # pip install pillow
+
+SIZE = {size}  # height and width that images are scaled to; the pipeline's model names it too
+
+
+def features(sample):
+    """One sample's image as float32[3, SIZE, SIZE], from 0 to 1."""
+    image = Image.open(io.BytesIO(sample[{column}])).convert("RGB").resize((SIZE, SIZE))
+    return torch.from_numpy(np.asarray(image, dtype=np.float32) / 255).permute(2, 0, 1)
+'''
+_IMAGE_BEGINS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM")
+_IMAGE_SIZE = 64
+_WIDEST = 4096
+_ONE_TIME = """
+# All samples came within seconds (modyn data add --timestamp names the column of their time), so it goes by their number here;
+# the windows of time below cannot tell how a model does on later samples."""
+
+_ONE_THREAD = "threads: 1                          # fastest for so small a model; without it, all cores\n  "
+
+
+class _Inputs(NamedTuple):
+    """What a starter does with a dataset's columns: the parser's text, its name in the pipeline, and the model, short of its outputs."""
+
+    text: str
+    parser: str
+    model: str
+    is_small: bool
 
 
 def write_starter(workspace: Workspace, name: str, folder: Path) -> list[Path]:
@@ -96,19 +132,23 @@ def write_starter(workspace: Workspace, name: str, folder: Path) -> list[Path]:
     if not len(samples):
         raise DataError(f"dataset '{name}' has no samples yet; add some with: modyn data add")
     seen = min(SEEN, max(100, len(samples) // 10), len(samples))
-    parser, inputs = _parser(name, dataset.reader().read(samples.keys[:seen]), seen)
+    inputs = _inputs(name, dataset.reader().read(samples.keys[:seen]), seen)
     outputs, loss, metrics = _task(samples)
+    every, is_spread = _interval(samples), np.ptp(samples.timestamps) >= 12 * 10**6
     pipeline = _PIPELINE.format(
         name=name,
         quoted=_quoted(name),
-        inputs=inputs,
-        outputs=outputs,
-        every=_interval(samples),
+        parser=inputs.parser,
+        model=inputs.model.format(outputs=outputs),
+        about_time="" if is_spread else _ONE_TIME,
+        rhythm=f"interval: {every}" if is_spread else f"samples: {max(1, len(samples) // 12)}",
+        every=every,
+        threads=_ONE_THREAD if inputs.is_small else "",
         batch_size=32 if len(samples) < 20_000 else 512,
         loss=loss,
         metrics=metrics,
     )
-    files = {folder / f"{name}.yaml": pipeline, folder / f"{name}.py": parser}
+    files = {folder / f"{name}.yaml": pipeline, folder / f"{name}.py": inputs.text}
     for path in files:
         if path.exists():
             raise AlreadyExists(f"{path} exists already; move it away, or choose another folder with --output")
@@ -123,36 +163,66 @@ def _quoted(name: str) -> str:
     return name if parse(f"name: {name}").data["name"] == name else json.dumps(name)
 
 
-def _parser(name: str, columns: Columns, seen: int) -> tuple[str, int]:
-    """A parser for the columns as Python text, and how many inputs it gives."""
+def _inputs(name: str, columns: Columns, seen: int) -> _Inputs:
+    """Inputs from the columns: numbers and texts side by side; else one of bytes. Raises DataError if there is nothing to use."""
     numbers: dict[str, tuple[float, float]] = {}
     texts: dict[str, list[str]] = {}
     left_out: list[str] = []
     for column, values in columns.items():
-        if values.ndim != 1 or column == "payload":
-            continue
-        if values.dtype.kind in "iu" and len(values) > 1 and (np.diff(values) > 0).all():
+        is_number = values.dtype.kind in "iufb"
+        if column == "payload" or _is_bytes(values):
+            left_out.append(f"{column} (bytes)")
+        elif values.ndim == 1 and values.dtype.kind in "iu" and len(values) > 1 and (np.diff(values) > 0).all():
             left_out.append(f"{column} (rises with every sample: an id?)")
-        elif values.dtype.kind in "iufb":
+        elif is_number and (values.ndim == 1 or (values.ndim == 2 and values.shape[1] <= _WIDEST)):
             numbers[column] = _mean_and_spread(values)
-        elif values.dtype.kind in "OU":
+        elif values.ndim == 1 and values.dtype.kind in "OU":
             found, counts = np.unique(values.astype(str), return_counts=True)
             if len(found) > max(20, seen // 2):
                 left_out.append(f"{column} (nearly as many values as samples)")
             else:
                 texts[column] = [str(found[i]) for i in np.argsort(-counts, kind="stable")[:20]]
         else:
-            left_out.append(f"{column} ({values.dtype})")
+            left_out.append(f"{column} ({values.dtype}{list(values.shape[1:]) or ''})")
     if not numbers and not texts:
-        payload = columns.get("payload")
-        width = payload.shape[1] if payload is not None and payload.ndim == 2 else 1
-        return _PAYLOAD_PARSER.format(name=json.dumps(name)), width
-    inputs = len(numbers) + sum(len(values) for values in texts.values())
+        return _inputs_of_bytes(name, columns, left_out)
+    inputs = sum(columns[column][0].size for column in numbers) + sum(len(values) for values in texts.values())
     told = f"\nLeft out: {json.dumps(', '.join(left_out))[1:-1]}." if left_out else ""
     text = _PARSER.format(
         name=json.dumps(name), seen=seen, left_out=told, numbers=_literal(numbers), texts=_literal(texts), inputs=inputs
     )
-    return text, inputs
+    return _Inputs(text, f"./{name}.py:features", _mlp(inputs), is_small=True)
+
+
+def _inputs_of_bytes(name: str, columns: Columns, left_out: list[str]) -> _Inputs:
+    """Inputs from the first column of images, or of equally many bytes a sample."""
+    quoted = json.dumps(name)
+    for column, values in columns.items():
+        if values.dtype == np.uint8 and values.ndim == 2:
+            widths = {values.shape[1]}
+        elif _is_bytes(values):
+            if bytes(values[0][:4]).startswith(_IMAGE_BEGINS):
+                text = _IMAGE_PARSER.format(name=quoted, column=json.dumps(column), size=_IMAGE_SIZE)
+                model = f"{{{{small-cnn: {{{{channels: 3, size: {_IMAGE_SIZE}, outputs: {{outputs}}}}}}}}}}"
+                return _Inputs(text, f"{{per_sample: ./{name}.py:features}}", model, is_small=False)
+            widths = {len(value) for value in values}
+        else:
+            continue
+        if len(widths) == 1:
+            text = _BYTES_PARSER.format(name=quoted, column=json.dumps(column), width=(width := widths.pop()))
+            return _Inputs(text, f"./{name}.py:features", _mlp(width), is_small=True)
+    raise DataError(
+        f"dataset '{name}' has no column that a starter can make inputs of: {', '.join(left_out)}. Write its pipeline with a parser of "
+        "your own (of text: modyn.training.text:tokens); see docs/training.md"
+    )
+
+
+def _mlp(inputs: int) -> str:
+    return f"{{{{mlp: {{{{inputs: {inputs}, hidden: [64], outputs: {{outputs}}}}}}}}}}"
+
+
+def _is_bytes(values: Array) -> bool:
+    return values.dtype == object and values.ndim == 1 and isinstance(values[0], bytes | memoryview)
 
 
 def _mean_and_spread(values: Array) -> tuple[float, float]:

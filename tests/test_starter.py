@@ -1,9 +1,11 @@
 """Starter pipelines: they load, fit and train on data as people have it."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import modyn
 from modyn.checks import check
@@ -76,6 +78,68 @@ def test_images_get_a_parser_of_payloads(workspace: Workspace, tmp_path: Path) -
     fill(workspace, "images", {"payload": np.zeros((60, 16), np.uint8)}, np.arange(60) % 2)
     write_starter(workspace, "images", tmp_path)
     assert list(check(modyn.Pipeline.load(tmp_path / "images.yaml"), workspace))
+
+
+def encoded_images(kind: str, n: int = 60) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    images = np.empty(n, dtype=object)
+    for i in range(n):
+        file = io.BytesIO()
+        Image.fromarray(rng.integers(0, 255, (20 + i % 3, 24, 3), dtype=np.uint8)).save(file, kind)
+        images[i] = file.getvalue()
+    return images
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP"])
+@pytest.mark.parametrize("column", ["payload", "picture"])
+def test_encoded_images_get_a_parser_that_decodes_and_a_network_for_images(
+    workspace: Workspace, tmp_path: Path, kind: str, column: str
+) -> None:
+    fill(workspace, "images", {column: encoded_images(kind)}, np.arange(60) % 2)
+    write_starter(workspace, "images", tmp_path)
+    pipeline = modyn.Pipeline.load(tmp_path / "images.yaml")
+    assert "parser gives float32[32, 3, 64, 64], small-cnn" in "".join(check(pipeline, workspace))
+
+
+def test_bytes_of_one_length_are_inputs_under_any_name(workspace: Workspace, tmp_path: Path) -> None:
+    rows = np.array([bytes([i, 1, 2]) for i in range(60)], dtype=object)
+    fill(workspace, "records", {"raw": rows}, np.arange(60) % 2)
+    write_starter(workspace, "records", tmp_path)
+    assert "parser gives float32[32, 3]" in "".join(check(modyn.Pipeline.load(tmp_path / "records.yaml"), workspace))
+
+
+def test_arrays_of_numbers_are_inputs(workspace: Workspace, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    columns = {"embedding": rng.normal(5, 2, (60, 8)).astype(np.float32), "price": rng.normal(size=60)}
+    fill(workspace, "arrays", columns, np.arange(60) % 2)
+    write_starter(workspace, "arrays", tmp_path)
+    assert "parser gives float32[32, 9]" in "".join(check(modyn.Pipeline.load(tmp_path / "arrays.yaml"), workspace))
+
+
+@pytest.mark.parametrize(
+    ("column", "why"),
+    [
+        (np.arange(60), "rises with every sample"),
+        (np.array([f"text {i}" for i in range(60)]), "nearly as many values as samples"),
+        (np.array([b"x" * i for i in range(60)], dtype=object), "bytes"),
+        (np.zeros((60, 3, 2), np.float32), r"float32\[3, 2\]"),
+    ],
+)
+def test_a_dataset_without_usable_columns_is_told(
+    workspace: Workspace, tmp_path: Path, column: np.ndarray, why: str
+) -> None:
+    fill(workspace, "useless", {"only": column}, np.arange(60) % 2)
+    with pytest.raises(DataError, match=rf"no column that a starter can make inputs of: only \({why}"):
+        write_starter(workspace, "useless", tmp_path)
+    assert not list(tmp_path.glob("useless.*"))
+
+
+def test_samples_of_one_time_are_trained_on_by_their_number(workspace: Workspace, tmp_path: Path) -> None:
+    columns, labels = orders()
+    Dataset.create(workspace, "orders").append(columns, timestamps=np.full(len(labels), 10**15), labels=labels)
+    write_starter(workspace, "orders", tmp_path)
+    assert "modyn data add --timestamp" in (tmp_path / "orders.yaml").read_text()
+    assert len(modyn.Pipeline.load(tmp_path / "orders.yaml").run(workspace).rounds) == 12
 
 
 def test_nothing_is_overwritten_and_an_empty_dataset_is_told(workspace: Workspace, tmp_path: Path) -> None:
