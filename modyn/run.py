@@ -54,6 +54,12 @@ class Run:
         return str(self.pipeline.get("name") or self.id)
 
     @property
+    def called(self) -> str:
+        """What the run was called when it was started: its id without the number; its pipeline's name unless another was given."""
+        called, _, number = self.id.rpartition("-")
+        return called if called and number.isdigit() else self.id
+
+    @property
     def status(self) -> str:
         """``running``, ``finished``, ``stopped``, ``failed``, or ``interrupted`` (its process died)."""
         return self.log.status

@@ -1,6 +1,7 @@
 """Where the commands print and ask: as wide as the terminal, and wide enough for a table where there is none."""
 
 import sys
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -15,9 +16,9 @@ class _Console(Console):
         raise BrokenPipeError
 
 
-def make_console() -> Console:
-    """A console on standard output."""
-    return _Console(width=None if sys.stdout.isatty() else 160)
+def make_console(**options: Any) -> Console:
+    """A console on standard output, with options of rich's."""
+    return _Console(width=None if sys.stdout.isatty() else 160, **options)
 
 
 def confirm(question: str, *, yes: bool) -> None:

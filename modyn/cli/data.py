@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from modyn import config
 from modyn.cli import deleting, finding
+from modyn.cli.console import make_console
 from modyn.cli.importing import ImportBar
 from modyn.cli.settings import Json, Name, duration_of
 from modyn.datasets import Dataset
@@ -58,7 +58,7 @@ def ls() -> None:
         columns = ", ".join(dataset.column_types)
         label = "classes" if dataset.label_classes is not None else dataset.label_type or "none"
         table.add_row(name, f"{dataset.num_samples:,}", str(dataset.version), label, _short(columns, 60))
-    Console().print(table if names else "There are no datasets yet; fill one with: modyn data add NAME PATH")
+    make_console().print(table if names else "There are no datasets yet; fill one with: modyn data add NAME PATH")
 
 
 @app.command("add")
@@ -188,7 +188,7 @@ def show(name: Name, as_json: Json = False) -> None:
     }
     if summary.lost:
         rows["lost"] = summary.lost_text
-    console = Console(highlight=False)
+    console = make_console(highlight=False)
     console.print(_pairs(rows))
     if summary.label_counts and len(summary.label_counts) <= 50:
         console.print(
@@ -314,7 +314,7 @@ def bad(
     for q in found:
         row = f"{q.bad.row + 1:,}" if q.bad.row >= 0 else "all"
         table.add_row(q.path, row, q.bad.reason, "" if q.bad.value is None else repr(q.bad.value))
-    console = Console(highlight=False, markup=False)
+    console = make_console(highlight=False, markup=False)
     if found:
         console.print(table)
     console.print(

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from modyn.cli.console import make_console
 from modyn.cli.settings import Json, Name
 from modyn.datasets import Dataset
 from modyn.errors import ConfigError, NotFound, counted
@@ -58,7 +58,7 @@ def find(
     for row, key in enumerate(shown.tolist()):
         label = () if labels is None else (label_text(labels, row, dataset.label_classes),)
         table.add_row(str(key), f"{to_datetime(int(times[row])):%Y-%m-%d %H:%M:%S}", *label)
-    console = Console(highlight=False, markup=False)
+    console = make_console(highlight=False, markup=False)
     if len(shown):
         console.print(table)
     of = f"{len(found):,} of {counted(dataset.num_samples, 'sample')} found"

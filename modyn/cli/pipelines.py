@@ -1,7 +1,7 @@
 """``modyn run``, ``modyn check`` and ``modyn init``: pipelines as files."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -10,6 +10,9 @@ from modyn.cli.console import make_console
 from modyn.cli.settings import Settings, duration_of
 from modyn.errors import ConfigError, RunError
 from modyn.workspace import Workspace
+
+if TYPE_CHECKING:
+    from modyn.cli.progress import Progress
 
 
 def add_to(app: typer.Typer) -> None:
@@ -48,11 +51,15 @@ def run(
     except BaseException as error:
         if len(file) > 1:
             console.print(f"{file[len(done)]} is where it ended, after {len(done)} of {len(file)}", highlight=False)
-        _tell_how_to_go_on(console, progress.unfinished, error)
+        _tell_how_to_go_on(console, progress, error)
         raise
     finally:
         if len(done) == 1:
             console.print(repr(done[0]), highlight=False, markup=False)
+        for path, ended in zip(file, done, strict=False):
+            if not len(ended.rounds):
+                untrained = f"{ended.id} trained nothing: its trigger never fired; modyn simulate {path} shows what it would fire on"
+                console.print(untrained, highlight=False, markup=False, soft_wrap=True)
         if len(done) > 1 or (done and report is not None):
             write_report(done, report or workspace.root / "report.html", console)
 
@@ -80,12 +87,16 @@ def follow(
         with progress:
             pipeline.follow(name=name, observers=[progress.observe(0)], how=how)
     except BaseException as error:
-        _tell_how_to_go_on(console, progress.unfinished, error)
+        _tell_how_to_go_on(console, progress, error)
         raise
 
 
-def _tell_how_to_go_on(console: Console, unfinished: str | None, error: BaseException) -> None:
-    if unfinished is not None and not isinstance(error, RunError):  # which says that it cannot
+def _tell_how_to_go_on(console: Console, progress: "Progress", error: BaseException) -> None:
+    """Say how, unless the error says that it cannot, or it is one that resuming would only meet again, with nothing gained."""
+    unfinished = progress.unfinished
+    if unfinished is None or isinstance(error, RunError):
+        return
+    if progress.has_rounds or not isinstance(error, Exception):
         console.print(f"what it had finished is kept; go on with: modyn resume {unfinished}", highlight=False)
 
 

@@ -124,8 +124,18 @@ class Progress:
     @property
     def unfinished(self) -> str | None:
         """The run that was begun and has not finished, if there is one."""
+        begun = self._begun()
+        return begun.name if begun else None
+
+    @property
+    def has_rounds(self) -> bool:
+        """Whether the run that has not finished has finished a round."""
+        begun = self._begun()
+        return begun is not None and begun.rounds > 0
+
+    def _begun(self) -> _Row | None:
         begun = [row for row in self._rows if row.started is not None and row.doing != "finished"]
-        return begun[-1].name if begun else None
+        return begun[-1] if begun else None
 
     def observe(self, number: int) -> Observer:
         """The observer that fills a row."""
@@ -149,7 +159,7 @@ class Progress:
         words = (
             f"warning: {message}" if len(self._warned) <= _MOST_WARNINGS else "more warnings are in the run's report"
         )
-        self._console.print(f"{row.name}  {words}", highlight=False, markup=False)
+        self._console.print(f"{row.name}  {words}", highlight=False, markup=False, soft_wrap=True)
 
     def _print_line(self, row: _Row, event: Event) -> None:
         if event.kind == "round-finished":
@@ -159,7 +169,7 @@ class Progress:
             self._console.print(f"{row.name}  round {event.round}  {trained}  {loss}{row.score}", highlight=False)
         elif event.kind in _ENDED:
             why = event.fields.get("error") or event.fields.get("reason") or counted(row.rounds, "round")
-            self._console.print(f"{row.name}  {row.doing}: {why}", highlight=False, markup=False)
+            self._console.print(f"{row.name}  {row.doing}: {why}", highlight=False, markup=False, soft_wrap=True)
 
     def _table(self) -> Group:
         table = Table(box=None, padding=(0, 2, 0, 0))

@@ -80,6 +80,7 @@ def _rounds_table(run: Run) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), caption="scores are those on the window after the round's data")
     for title in (*titles, *(column.removeprefix("score_") for column in scores)):
         table.add_column(title, header_style="dim", justify="right")
+    starts = run.windows["start"]
     for row in rounds.to_dict("records"):
         cells = [
             str(row["round"]) if row["finished"] else f"{row['round']} (unfinished)",
@@ -88,7 +89,8 @@ def _rounds_table(run: Run) -> Table:
             *(_cell(row[name], "{:.3g}") for name in ("loss", "seconds_train", "seconds")),
             _cell(row["first_step_s"] * 1000, "{:.0f} ms"),
         ]
-        table.add_row(*cells, *(_cell(row[name], "{:.3f}", "undefined") for name in scores))
+        has_window = starts.ge(row["data_until"]).any()
+        table.add_row(*cells, *(_cell(row[name], "{:.3f}", "undefined" if has_window else "") for name in scores))
     return table
 
 
@@ -149,7 +151,7 @@ def write_report(runs: list[Run], path: Path, console: Console) -> None:
     from modyn.reports.terminal import comparison_table
 
     console.print()
-    console.print(comparison_table(compare(runs)))
+    console.print(comparison_table(compare(runs), width=console.width))
     console.print(f"\nReport: {write_html(runs, path).absolute()}", soft_wrap=True, highlight=False)
 
 

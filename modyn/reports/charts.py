@@ -68,10 +68,16 @@ def _curve(runs: Sequence[Run], metric: str, higher_is_better: bool) -> Figure:
     return figure(
         traces + _baseline_traces(runs, metric),
         caption,
-        xaxis=time_axis(),
+        xaxis=time_axis() | _range_of_one(runs),
         yaxis=axis(f"{metric} ({direction(higher_is_better)})"),
         yaxis2=dict(HIDDEN_AXIS),
     )
+
+
+def _range_of_one(runs: Sequence[Run]) -> dict[str, Any]:
+    """The range of the axis where there is one window only: its own, which no line would span."""
+    borders = {place for run in runs for place in zip(run.windows["start"], run.windows["end"], strict=True)}
+    return {"range": iso(next(iter(borders)))} if len(borders) == 1 else {}
 
 
 def _active_traces(runs: Sequence[Run], number: int, metric: str) -> list[Trace]:
@@ -130,11 +136,15 @@ def _line(table: "pd.DataFrame", name: str, metric: str) -> Trace:
         said(name, window, "" if is_missing(n) else f"checkpoint of round {n}", f"{metric} {score_text(value)}")
         for window, n, value in rows
     ]
-    return trace("lines", name, _middles(table), numbers(table["value"]), text=texts, connectgaps=False)
+    kind = "lines" if table["value"].notna().sum() > 1 else "lines+markers"  # one point makes no line
+    return trace(kind, name, _middles(table), numbers(table["value"]), text=texts, connectgaps=False)
 
 
 def _dashed(colour: str, dash: str) -> Trace:
-    return {"line": {"color": colour, "width": 1.5, "dash": dash}}
+    return {
+        "line": {"color": colour, "width": 1.5, "dash": dash},
+        "marker": {"color": colour, "symbol": "line-ew-open", "size": 14},
+    }
 
 
 def _middles(table: "pd.DataFrame") -> list[str | None]:

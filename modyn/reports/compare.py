@@ -136,9 +136,9 @@ def compare(runs: Sequence[Run] | Run) -> Comparison:
 
 
 def run_names(runs: Sequence[Run]) -> list[str]:
-    """A name for each run: its pipeline's, or its id where two runs would share one."""
-    names = [run.name for run in runs]
-    return [run.id if names.count(run.name) > 1 else run.name for run in runs]
+    """A name for each run: what it was called, which is its pipeline's name unless said; or its id where two would share one."""
+    names = [run.called for run in runs]
+    return [run.id if names.count(name) > 1 else name for run, name in zip(runs, names, strict=True)]
 
 
 def shared_windows(runs: Sequence[Run], metric: str) -> frozenset[Place]:

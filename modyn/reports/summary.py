@@ -149,5 +149,5 @@ def _mean(scores: Mapping[Place, float]) -> str:
 
 def headline(runs: Sequence[Run]) -> str:
     """The page's title."""
-    subject = runs[0].name if len(runs) == 1 else f"{len(runs)} runs compared"
+    subject = runs[0].called if len(runs) == 1 else f"{len(runs)} runs compared"
     return f"{subject}: what retraining was worth"

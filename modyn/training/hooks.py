@@ -60,6 +60,15 @@ def _load(spec: Named) -> tuple[str, Hook, int | None]:
         made = construct(made, options, path=path)
     else:
         made = with_options(made, options, given=1, path=path)
+    if not callable(made):
+        raise ConfigError(
+            [
+                Problem(
+                    path=path,
+                    message="cannot be called with an observation: write a function, or a class with __call__",
+                )
+            ]
+        )
     return spec.name, made, every
 
 

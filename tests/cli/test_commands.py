@@ -339,6 +339,32 @@ def test_what_finished_before_a_failure_is_shown(modyn: Modyn, pipeline_file: Wr
     assert "the loss is" in err
 
 
+def test_a_failure_that_resuming_would_only_meet_again_names_no_run_to_resume(
+    modyn: Modyn, pipeline_file: Write, stream: Workspace
+) -> None:
+    code, out, err = modyn("run", pipeline_file(("outputs: 2", "outputs: 1")))
+    assert code == 2
+    assert "is not a class of the model" in err
+    assert "resume" not in out
+
+
+def test_a_run_that_trained_nothing_says_so(modyn: Modyn, pipeline_file: Write, stream: Workspace) -> None:
+    path = pipeline_file()
+    code, out, _ = modyn("run", path, "--set", "trigger={every: {samples: 5000}}")
+    assert code == 0
+    assert f"drifting-1 trained nothing: its trigger never fired; modyn simulate {path}" in out
+    assert "trained nothing" not in modyn("run", path)[1]
+
+
+def test_a_score_is_undefined_only_where_a_window_comes_after(
+    modyn: Modyn, pipeline_file: Write, stream: Workspace
+) -> None:
+    modyn("run", pipeline_file(), "-q", "--set", "trigger={every: {samples: 500}}")
+    rows = [line for line in modyn("runs", "show", "drifting")[1].splitlines() if line.split()[:1] in (["0"], ["1"])]
+    assert len(rows) == 2
+    assert not any("undefined" in row for row in rows)
+
+
 def test_only_a_run_that_waits_to_be_asked_is_asked_to_train(
     modyn: Modyn, pipeline_file: Write, stream: Workspace
 ) -> None:

@@ -144,15 +144,40 @@ def test_the_terminal_table_fits_eighty_columns_and_shows_every_score(tmp_path: 
         assert f"{comparison.table[metric].iloc[0]:.3f}" in text
 
 
-def test_names_with_markup_are_shown_as_they_are(tmp_path: Path) -> None:
+def test_a_narrow_terminal_leaves_out_columns_rather_than_breaking_names(tmp_path: Path) -> None:
+    runs = [long_run(tmp_path, name, seed=1) for name in ("flights-performance", "flights-monthly-with-much")]
+    comparison = compare(runs)
+    shown = {}
+    for width in (70, 100, 160):
+        console = Console(width=width, record=True, file=StringIO())
+        console.print(comparison_table(comparison, width=width))
+        shown[width] = console.export_text()
+        assert "flights-performance" in shown[width]
+        assert "flights-monthly-with-much" in shown[width]
+        assert all(f"{comparison.table[metric].iloc[0]:.3f}" in shown[width] for metric in comparison.metrics)
+    assert "evaluation" in shown[160]
+    assert "evaluation" not in shown[70]
+
+
+def test_runs_of_one_pipeline_go_by_what_they_were_called(tmp_path: Path) -> None:
+    runs = [small_run(tmp_path, name) for name in ("weekly", "daily")]
+    for run in runs:
+        dict.__setitem__(run.started["pipeline"], "name", "flights")
+    assert list(compare(runs).table["name"][:2]) == ["weekly", "daily"]
+    assert list(compare([runs[0], small_run(tmp_path, "weekly")]).table["name"][:2]) == ["weekly-1", "weekly-2"]
+
+
+def test_names_with_markup_are_shown_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = small_run(tmp_path, "plain")
-    dict.__setitem__(run.started["pipeline"], "name", "[bold red]x[/]")
+    monkeypatch.setattr(type(run), "called", "[bold red]x[/]")
     console = Console(width=100, record=True, file=StringIO())
     console.print(comparison_table(compare(run)))
     assert "[bold red]x[/]" in console.export_text()
 
 
-def test_the_notebook_view_escapes_names(tmp_path: Path) -> None:
+def test_the_notebook_view_escapes_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = small_run(tmp_path)
-    dict.__setitem__(run.started["pipeline"], "name", "<img src=x>")
-    assert "<img" not in compare(run)._repr_html_()
+    monkeypatch.setattr(type(run), "called", "<img src=x>")
+    shown = compare(run)._repr_html_()
+    assert "&lt;img" in shown
+    assert "<img" not in shown

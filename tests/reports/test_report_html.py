@@ -33,6 +33,17 @@ def charts_of(text: str) -> dict[str, dict[str, Any]]:
     return charts
 
 
+def test_one_window_shows_every_model_as_a_point(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, num_windows=1)
+    journal.evaluated(journal.round(0), {"accuracy": [0.7]}, round=0)
+    journal.evaluated(None, {"accuracy": [0.6]}, baseline="majority-class")
+    chart = charts_of(report_html([journal.close()]))["score-over-time"]
+    (figure,) = chart.values()
+    assert len(figure["data"]) >= 2
+    assert {trace["mode"] for trace in figure["data"]} <= {"lines+markers", "markers"}
+    assert figure["layout"]["xaxis"]["range"] == ["2013-01-01 00:00:00", "2013-01-31 00:00:00"]
+
+
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     runs = tmp_path_factory.mktemp("runs")

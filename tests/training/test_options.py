@@ -100,6 +100,10 @@ def look(observation):
     torch.rand(3)
 
 
+class Quiet:
+    """A class that is no hook."""
+
+
 class Spoiler:
     """A hook that writes where it may only look."""
 
@@ -446,6 +450,7 @@ def test_options_of_an_unknown_name_are_told_for_functions_and_groups():
             {"transforms": [{"tests.training.test_options:doubled": {"bye": 3}}]},
             "doubled.bye: no option is named 'bye'",
         ),
+        ({"hooks": ["tests.training.test_options:Quiet"]}, "hooks.*Quiet: cannot be called with an observation"),
         ({"hooks": [{"tests.training.test_options:look": {"loud": True}}]}, "look.loud: no option .* It takes none"),
         ({"optimizer": {"sgd": {"groups": {"0": {"lrr": 1}}}}}, "groups.0.lrr: no option .*'lr'"),
         ({"optimizer": {"sgd": {"groups": {"0": 3}}}}, r"groups: must be .*; got \{0: 3\}$"),
