@@ -38,14 +38,30 @@ def why(notes: Iterable[Note], *, most_before: int = 3) -> list[str]:
         return ["The trigger noted nothing: it fires at fixed samples or times."]
     *before, last = _looks(checks)
     lines = [in_words(note) for note in last]
-    if (kept := last[-1].get("kept_since")) is not None:
-        lines.append("That firing:")
-        since = [look for look in before if look[-1].get("key") == kept[0] and not look[-1].get("part_of")]
-        lines += [f"  {in_words(note)}" for look in since[:1] for note in look]
+    for note in last:
+        if note.get("kept_since") is not None:
+            lines.append("That firing:" if note is last[-1] else f"The firing that {called(note)} had kept:")
+            lines += [f"  {in_words(asked)}" for asked in _asked(note, before)]
     if before:
         lines.append(f"Before it, {counted(len(before), 'check')} since the last round did not fire:")
         lines += [f"  {in_words(note)}" for look in before[-most_before:] for note in _outermost(look)]
     return lines
+
+
+def _asked(note: Note, before: Iterable[list[Note]]) -> list[Note]:
+    """The check at which a cooldown was asked to fire and kept that: what it, and the triggers within it, noted then."""
+    way = " > ".join(filter(None, (note.get("part_of"), called(note))))
+    for look in before:
+        found = [other for other in look if other.get("key") == note["kept_since"][0] and _is_within(other, note, way)]
+        if any(other.get("trigger") == note.get("trigger") for other in found):
+            return found
+    return []
+
+
+def _is_within(other: Note, note: Note, way: str) -> bool:
+    if other.get("part_of") == note.get("part_of"):
+        return called(other) == called(note)
+    return f"{other.get('part_of') or ''} > ".startswith(f"{way} > ")
 
 
 def _looks(checks: Iterable[Note]) -> list[list[Note]]:

@@ -146,6 +146,22 @@ def test_a_firing_that_was_kept_is_explained_by_the_check_that_asked_for_it() ->
     assert lines[5] == "Before it, 4 checks since the last round did not fire:"
 
 
+def test_a_firing_that_was_kept_within_a_combination_is_explained_too() -> None:
+    features = MemoryFeatures(np.where(np.arange(400) < 200, 0.0, 3.0))
+    cooldown = {"cooldown": {"min_samples": 225, "trigger": _labels_and_values("raw")}}
+    loop = Loop({"any-of": {"triggers": [cooldown, "never"]}}, features).run([stream(400)])
+    assert loop.ends == [50, 275]
+    lines = why([note for note in loop.notes if 50 <= note["key"] < 275])
+    assert lines[0].endswith(
+        "sample 274: cooldown (a vote in any-of) fired: the child had fired too soon after the last round."
+    )
+    place = lines.index("The firing that cooldown had kept:")
+    assert "sample 249: drift (a vote in any-of > cooldown) fired: mmd was 3, above its bound 1" in lines[place + 1]
+    assert lines[place + 2].endswith(
+        "sample 249: cooldown (a vote in any-of) did not fire: too soon after the last round."
+    )
+
+
 def test_a_vote_by_the_clock_belongs_to_the_firing_although_its_time_is_the_borders() -> None:
     loop = Loop({"any-of": {"triggers": [{"cron": {"expression": "* * * * *"}}]}}).run([stream(100, every_s=7)])
     lines = why([note for note in loop.notes if note["key"] < 10])
