@@ -1,5 +1,6 @@
 """A commented starter pipeline for a dataset: ``modyn init``."""
 
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -104,7 +105,7 @@ def features(sample):
     return torch.from_numpy(np.asarray(image, dtype=np.float32) / 255).permute(2, 0, 1)
 '''
 _IMAGE_BEGINS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM")
-_IMAGE_SIZE = 64
+_LARGEST_IMAGE = 64
 _WIDEST = 4096
 _ONE_TIME = """
 # All samples came within seconds (modyn data add --timestamp names the column of their time), so it goes by their number here;
@@ -202,8 +203,10 @@ def _inputs_of_bytes(name: str, columns: Columns, left_out: list[str]) -> _Input
             widths = {values.shape[1]}
         elif _is_bytes(values):
             if bytes(values[0][:4]).startswith(_IMAGE_BEGINS):
-                text = _IMAGE_PARSER.format(name=quoted, column=json.dumps(column), size=_IMAGE_SIZE)
-                model = f"{{{{small-cnn: {{{{channels: 3, size: {_IMAGE_SIZE}, outputs: {{outputs}}}}}}}}}}"
+                text = _IMAGE_PARSER.format(
+                    name=quoted, column=json.dumps(column), size=(size := _image_size(values[0]))
+                )
+                model = f"{{{{small-cnn: {{{{channels: 3, size: {size}, outputs: {{outputs}}}}}}}}}}"
                 return _Inputs(text, f"{{per_sample: ./{name}.py:features}}", model, is_small=False)
             widths = {len(value) for value in values}
         else:
@@ -215,6 +218,16 @@ def _inputs_of_bytes(name: str, columns: Columns, left_out: list[str]) -> _Input
         f"dataset '{name}' has no column that a starter can make inputs of: {', '.join(left_out)}. Write its pipeline with a parser of "
         "your own (of text: modyn.training.text:tokens); see docs/training.md"
     )
+
+
+def _image_size(encoded: bytes | memoryview) -> int:
+    """The greater of an encoded image's height and width, within what a small network is trained on soon."""
+    try:
+        from PIL import Image
+    except ImportError:
+        return _LARGEST_IMAGE
+    with Image.open(io.BytesIO(encoded)) as image:
+        return min(_LARGEST_IMAGE, max(8, *image.size))
 
 
 def _mlp(inputs: int) -> str:

@@ -98,7 +98,7 @@ def test_encoded_images_get_a_parser_that_decodes_and_a_network_for_images(
     fill(workspace, "images", {column: encoded_images(kind)}, np.arange(60) % 2)
     write_starter(workspace, "images", tmp_path)
     pipeline = modyn.Pipeline.load(tmp_path / "images.yaml")
-    assert "parser gives float32[32, 3, 64, 64], small-cnn" in "".join(check(pipeline, workspace))
+    assert "parser gives float32[32, 3, 24, 24], small-cnn" in "".join(check(pipeline, workspace))
 
 
 def test_bytes_of_one_length_are_inputs_under_any_name(workspace: Workspace, tmp_path: Path) -> None:

@@ -53,7 +53,8 @@ def real_path(path: str) -> str:
 def find_files(path: str, *, suffixes: tuple[str, ...], include: str | None) -> list[File]:
     """The files of a source, sorted by path: the path itself, those in a folder at any depth, or those that match its pattern.
 
-    Hidden files and those under a name that says that they are being written (``.tmp``, ``.part``, ...) are left out. Raises
+    Hidden files, those under a name that says that they are being written (``.tmp``, ``.part``, ...) and those of a Modyn workspace in the
+    folder are left out. Raises
     Unreachable, naming what is near, if there is nothing at the path, or no folder in which the pattern's files could lie.
     """
     fs, inside = open_file_system(path)
@@ -65,8 +66,12 @@ def find_files(path: str, *, suffixes: tuple[str, ...], include: str | None) -> 
                 raise FileNotFoundError(inside)
             return _files(fs, found.values(), inside.rstrip("/").rpartition("/")[0])
         if fs.isdir(inside):
-            wanted = [i for i in fs.find(inside, detail=True).values() if _matches(i["name"], suffixes, include)]
-            return _files(fs, wanted, inside)
+            found = fs.find(inside, detail=True)
+            workspaces = tuple(
+                path.removesuffix("catalog.sqlite") for path in found if path.endswith("/catalog.sqlite")
+            )
+            names = {path for path in found if not path.startswith(workspaces) and _matches(path, suffixes, include)}
+            return _files(fs, (found[path] for path in names), inside)
         return [_file(fs, fs.info(inside))]
     except FileNotFoundError:
         raise Unreachable(f"there is no file or folder {path}.{_near(fs, inside)}") from None

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -14,7 +15,9 @@ from modyn.sources import Feed, Memory, add, gathering, ledger
 from modyn.sources.binary import Binary
 from modyn.sources.csv import Csv
 from modyn.sources.files import Files
+from modyn.sources.guess import guess_format
 from modyn.sources.jsonl import Jsonl
+from modyn.sources.paths import find_files
 from modyn.sources.times import now_us
 from modyn.workspace import Workspace
 
@@ -458,3 +461,13 @@ def test_a_source_that_is_added_meanwhile_is_followed_from_then_on(workspace: Wo
     add(Dataset.open(workspace, "d"), Csv(path=str(tmp_path / "second"), settle="0s"))
     write(tmp_path / "second" / "b.csv", [2, 3])
     assert feed.poll().samples == 2
+
+
+def test_a_workspace_in_the_folder_is_no_data(tmp_path: Path) -> None:
+    (tmp_path / "day.csv").write_text("a\n1\n")
+    workspace = Workspace(tmp_path / "modyn-workspace")
+    dataset = Dataset.create(workspace, "first")
+    for _ in range(2):
+        dataset.append({"a": np.arange(3)}, timestamps=np.arange(3))
+    assert guess_format(str(tmp_path)) == "csv"
+    assert [Path(file.path).name for file in find_files(str(tmp_path), suffixes=(), include=None)] == ["day.csv"]
