@@ -115,8 +115,7 @@ def _with_parts(cls: type[policy.Options]) -> list[policy.OptionDoc]:
 
 def _explain(console: Console, cls: type[policy.Policy], name: str) -> None:
     console.print(f"[bold]{name}[/]  {a(cls.role)}\n")
-    text = policy.prose_of(cls)
-    console.print(escape(text), highlight=False)
+    console.print(escape(_reflowed(policy.prose_of(cls))), highlight=False)
     options = policy.option_docs(cls)
     if options:
         console.print()
@@ -125,6 +124,14 @@ def _explain(console: Console, cls: type[policy.Policy], name: str) -> None:
     if example:
         console.print("\n[bold]Example[/] (Python)\n")
         console.print(escape(example), highlight=False)
+
+
+def _reflowed(text: str) -> str:
+    """The paragraphs each in one line, for the console to break where it is as wide; lists and indented text stay."""
+    paragraphs = [part.split("\n") for part in text.split("\n\n")]
+    return "\n\n".join(
+        ("\n" if any(line.startswith((" ", "- ")) for line in lines) else " ").join(lines) for lines in paragraphs
+    )
 
 
 def _table_of(options: Sequence[policy.OptionDoc], *, title: str | None = None) -> Table:

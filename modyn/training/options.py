@@ -244,6 +244,12 @@ class Training(Options):
                 raise ValueError(f"'{spec.name}' must be 'package.module:name' or './file.py:name'")
         return self
 
+    @model_validator(mode="after")
+    def _loaded(self) -> Self:
+        if self.pretrained is not None and self.start != "pretrained":
+            raise ValueError(f"pretrained weights are loaded with start: pretrained only; start is {self.start}")
+        return self
+
     @field_validator("start")
     @classmethod
     def _known_start(cls, value: str) -> str:

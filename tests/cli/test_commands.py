@@ -1,5 +1,6 @@
 """The commands, as a user types them."""
 
+import itertools
 import json
 import os
 import re
@@ -201,6 +202,13 @@ def test_the_schema_is_json(modyn: Modyn) -> None:
     code, out, _ = modyn("schema")
     assert code == 0
     assert json.loads(out)["title"] == "Pipeline"
+
+
+def test_a_policys_prose_is_broken_only_where_the_console_ends(modyn: Modyn) -> None:
+    _, out, _ = modyn("policies", "trigger", "cron")
+    lines = out.split("Options")[0].splitlines()
+    short = [line for line, after in itertools.pairwise(lines) if 0 < len(line) < 130 and after]
+    assert not short
 
 
 def test_a_starter_pipeline_fits_its_dataset_and_runs(modyn: Modyn, stream: Workspace) -> None:

@@ -518,6 +518,7 @@ def test_a_compiled_model_gives_the_same_up_to_rounding():
         ({"epochs": 0}, "greater than 0"),
         ({"epochs": []}, "a list needs at least one number"),
         ({"batch_size": -1}, "greater than 0"),
+        ({"pretrained": "w.safetensors"}, "loaded with start: pretrained only; start is scratch"),
         ({"start": "warm"}, "must be scratch, latest, pretrained or checkpoint:ID; got 'warm'"),
         ({"precision": "fp8"}, "'fp32', 'bf16' or 'fp16'"),
         ({"clip": {}}, "takes norm, value or both"),
