@@ -65,7 +65,8 @@ class Evaluator:
     def num_classes(self) -> int | None:
         """How many classes the labels have; None if a metric takes them as real values.
 
-        Raises EvaluationError if a metric needs class labels and these are not whole numbers >= 0, one a sample.
+        Raises EvaluationError if a metric needs class labels and these are not whole numbers >= 0, one a sample, or if one metric
+        needs an output a class and another a single one.
         """
         labels = self.samples.labels
         assert labels is not None
@@ -79,7 +80,15 @@ class Evaluator:
             raise EvaluationError(
                 f"{needy[0]} needs whole-number class labels >= 0, one a sample; the dataset's are {got}"
             )
-        return None if len(needy) < len(self.metrics) else max(2, int(labels.max()) + 1)
+        classes = max(2, int(labels.max()) + 1 if len(labels) else 0)
+        if len(needy) == len(self.metrics):
+            return classes
+        if classes > 2:
+            other = next(name for name in self.metrics if name not in needy)
+            raise EvaluationError(
+                f"{needy[0]} needs an output for each of the {classes} classes, {other} one value a sample: choose one kind of metric"
+            )
+        return None
 
     def check(self, keys: Int64s, outputs: Array) -> None:
         """Try every metric on ``outputs`` of ``keys``, and every label against the number of outputs.

@@ -47,6 +47,13 @@ def test_scores_are_those_of_the_windows_own_samples_even_out_of_time_order() ->
         assert score.value == pytest.approx(expected)
 
 
+def test_metrics_that_no_output_suits_together_are_named() -> None:
+    mixed = evaluation({"slices": {"every": "100us"}}, "rmse", "roc-auc")
+    assert Evaluator(mixed, samples(classes=2)).num_classes() is None
+    with pytest.raises(EvaluationError, match="roc-auc needs an output for each of the 3 classes, rmse one value"):
+        Evaluator(mixed, samples(classes=3)).num_classes()
+
+
 def test_an_empty_window_and_a_single_class_are_undefined_and_say_why() -> None:
     given_ = Samples(np.arange(4), np.array([0, 1, 30, 31]), np.array([1, 1, 0, 1]))
     evaluator = Evaluator(evaluation({"slices": {"every": "10us"}}, "roc-auc", "accuracy"), given_)
