@@ -115,8 +115,15 @@ def load(path: str | Path) -> Document:
         near = [p.name for p in file.parent.glob("*.y*ml")] if file.parent.is_dir() else []
         hint = f" In {file.parent}/: {', '.join(sorted(near))}." if near else ""
         raise ConfigError(f"there is no file {path}.{hint}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from None
+    except IsADirectoryError:
+        within = sorted(p.name for p in file.glob("*.y*ml"))
+        raise ConfigError(
+            f"{path} is a folder, not a file" + (f"; in it: {', '.join(within)}" if within else "")
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} cannot be read: it is not UTF-8 ({error.reason} at byte {error.start})") from None
     return parse(text, file)
 
 

@@ -21,7 +21,7 @@ from modyn import config
 from modyn.errors import ModynError, RunError
 from modyn.evaluation.options import Evaluation
 from modyn.models.spec import ModelSpec
-from modyn.policy import Options, json_schema
+from modyn.policy import Options, json_schema, name_of
 from modyn.provenance import check_dataset, check_unchanged
 from modyn.run import Run
 from modyn.runlog import Observer, RunLog
@@ -94,6 +94,10 @@ class Pipeline(Options):
     def document(self) -> config.Document:
         """The file it was read from, as it stood then."""
         return self._document
+
+    def __str__(self) -> str:
+        trigger, selector = name_of(type(self.trigger)), name_of(type(self.selector))
+        return f"pipeline '{self.name}' on dataset '{self.dataset}': trigger {trigger}, selector {selector}"
 
     def to_document(self) -> dict[str, Any]:
         """The pipeline with every option spelt out, as a run keeps it."""

@@ -78,6 +78,16 @@ def test_a_broken_file_is_one_clear_line(text: str, message: str) -> None:
     assert len(refused(text).splitlines()) == 1
 
 
+def test_a_folder_or_another_kind_of_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "flights.yaml").write_bytes(b"name: \xff")
+    with pytest.raises(ConfigError, match=r"^/.* is a folder, not a file; in it: flights\.yaml$"):
+        config.load(tmp_path)
+    with pytest.raises(
+        ConfigError, match=r"flights\.yaml cannot be read: it is not UTF-8 \(invalid start byte at byte 6\)$"
+    ):
+        config.load(tmp_path / "flights.yaml")
+
+
 def test_a_missing_file_names_its_neighbours(tmp_path: Path) -> None:
     (tmp_path / "flights.yaml").write_text("a: 1")
     with pytest.raises(ConfigError, match=r"there is no file .*flight\.yaml\. In .*: flights\.yaml\."):

@@ -52,6 +52,13 @@ def test_a_run_trains_at_each_firing_and_scores_every_checkpoint_on_every_window
     assert set(run.costs["station"]) == {"trigger", "select", "load", "train", "store", "evaluate"}
 
 
+def test_a_pipeline_is_printed_in_a_line(pipeline_file: Write, stream: Workspace) -> None:
+    assert (
+        str(modyn.Pipeline.load(pipeline_file()))
+        == "pipeline 'drifting' on dataset 'drifting': trigger every, selector all"
+    )
+
+
 def test_each_checkpoint_knows_its_lineage(pipeline_file: Write, stream: Workspace) -> None:
     run = modyn.Pipeline.load(pipeline_file(("epochs: 2", "epochs: 1, start: latest"))).run()
     kept = list(ModelStore(stream).checkpoints(run.id))
