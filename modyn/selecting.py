@@ -39,7 +39,7 @@ Keep = Callable[[Fitted, str, Int64s], None]
 
 
 class Selecting:
-    """Selects for one run. ``folder`` is the run's, ``seed`` the pipeline's."""
+    """Selects for one run. ``folder`` is the run's, ``seed`` the pipeline's. Raises TrainingError if selector and training do not go together."""
 
     def __init__(
         self,
@@ -55,6 +55,8 @@ class Selecting:
         self.workspace, self.keep = workspace, keep
         self.metadata = Metadata(folder)
         self._proxies: dict[str, tuple[Trainer, Weights]] = {}
+        for one in selector.deciding:
+            _check_training(one, trainer)
 
     def select(self, candidates: Candidates, weights: Weights | None) -> tuple[Selection, Choice | None]:
         """A round's selection, and what is chosen and noted while it trains (None = nothing).
@@ -251,9 +253,7 @@ def check_selector(selector: Selector, trainer: Trainer, samples: Samples) -> No
 
     Raises ModynError if it can never choose of such samples, or with such a model.
     """
-    _check_chosen_while_training(selector, trainer)
-    if "forgetting" in selector.needs and trainer.task != "classification":
-        raise TrainingError("forgetting counts right and wrong classes, and this loss is not one of classification")
+    _check_training(selector, trainer)
     number = len(samples)
     unused = np.zeros(number, dtype=np.int64)
     columns = trainer.reader.read(samples.keys) if selector.columns else {}
@@ -270,15 +270,17 @@ def check_selector(selector: Selector, trainer: Trainer, samples: Samples) -> No
         selector.in_batch.pick(signals, size, np.random.default_rng(0), samples.labels)
 
 
-def _check_chosen_while_training(selector: Selector, trainer: Trainer) -> None:
+def _check_training(selector: Selector, trainer: Trainer) -> None:
+    """Raise TrainingError if what the selector asks of the training cannot be had from it, whatever the samples are."""
+    if "forgetting" in selector.needs and trainer.task != "classification":
+        raise TrainingError("forgetting counts right and wrong classes, and this loss is not one of classification")
     reasons = {
         "at: batch chooses within batches": selector.in_batch is not None,
         f"it selects anew every {selector.every_epochs} epochs": bool(selector.every_epochs),
         "it reads what training notes of each sample": selector.uses_history,
     }
-    told = trainer.why_not_choose
-    if told is not None and any(reasons.values()):
-        what = next(reason for reason, holds in reasons.items() if holds)
+    what = next((reason for reason, holds in reasons.items() if holds), None)
+    if what is not None and (told := trainer.why_not_choose) is not None:
         raise TrainingError(
             f"selector {name_of(type(selector))}: {what.replace('every 1 epochs', 'every epoch')}, but {told}"
         )

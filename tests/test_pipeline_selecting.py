@@ -222,6 +222,28 @@ def test_check_tells_of_selectors_that_an_estimator_does_not_suit(
         list(check(pipeline, stream))
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["training.devices=2", "selector={uncertainty: {budget: 50%, at: batch}}"], "at: batch .*training.devices"),
+        (
+            [
+                "model={'sklearn.linear_model:SGDClassifier': {}}",
+                "selector={schedule: {steps: [{use: all}, {start: 1, use: {uncertainty: {budget: 50%, at: batch}}}]}}",
+            ],
+            "an estimator learns by itself",
+        ),
+    ],
+    ids=["devices", "estimator in a later step"],
+)
+def test_a_run_whose_selector_and_training_do_not_go_together_does_not_begin(
+    pipeline_file: Write, stream: Workspace, settings: list[str], message: str
+) -> None:
+    with pytest.raises(modyn.errors.TrainingError, match=message):
+        modyn.Pipeline.load(pipeline_file(), settings).run()
+    assert not list(stream.runs.glob("*/events.jsonl"))
+
+
 def test_check_looks_at_every_step_of_a_schedule(pipeline_file: Write, stream: Workspace) -> None:
     later = {"loss": {"budget": "90%", "at": "batch"}}
     selector = {"schedule": {"steps": [{"use": "all"}, {"start": 3, "use": later}]}}

@@ -314,6 +314,8 @@ def _tensor(labels: Any, num_rows: int) -> Tensor:
         array = np.ascontiguousarray(labels)
         if array.dtype.kind not in "biuf":
             raise DataError(f"labels are {array.dtype}; a model learns from numbers: give the dataset numeric labels")
+        if not array.dtype.isnative:
+            array = array.astype(array.dtype.newbyteorder("="))
         if array.dtype.kind == "u" and array.dtype.itemsize > 1:  # torch computes little with those
             array = array.astype(np.int64)
         labels = torch.from_numpy(array if array.flags.writeable else array.copy())

@@ -270,5 +270,7 @@ def tensor_of(value: Any) -> "Tensor":
         array = np.ascontiguousarray(value) if np.ndim(value) else np.asarray(value)
         if array.dtype == np.object_ or array.dtype.kind in "USMm":
             raise WrongShape(f"gave an array of {array.dtype}, which is no tensor")
+        if not array.dtype.isnative:
+            array = array.astype(array.dtype.newbyteorder("="))
         return torch.from_numpy(array if array.flags.writeable else array.copy())
     raise WrongShape(f"gave a {type(value).__name__}; a tensor, a tuple of tensors or a dict of tensors is needed")

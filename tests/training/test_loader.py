@@ -221,3 +221,13 @@ def test_wide_labels_are_read_with_their_block(workers):
     for batch in made.batches(Selection(keys), plan_of(16, False, None, end_epoch=2)):
         assert np.array_equal(batch.labels.numpy(), wide[batch.keys])
     assert data.most <= 64
+
+
+def test_arrays_of_the_other_byte_order_become_tensors():
+    """As a parser makes them of a file's bytes, and a label transform of a table's."""
+    data = reader(20)
+    recipe = Recipe(Parser(lambda columns: columns["x"].astype(">f4")))
+    loader = Loader(data, recipe, num_workers=0, label_transform=lambda labels: (labels * 2).astype(">i8"))
+    for batch in loader.batches(everything(20), Plan(batch_size=7)):
+        assert np.array_equal(batch.inputs.numpy(), data.read(batch.keys)["x"].astype(np.float32))
+        assert np.array_equal(batch.labels.numpy(), data.labels(batch.keys) * 2)
