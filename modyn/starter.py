@@ -224,10 +224,11 @@ def _image_size(encoded: bytes | memoryview) -> int:
     """The greater of an encoded image's height and width, within what a small network is trained on soon."""
     try:
         from PIL import Image
-    except ImportError:
+
+        with Image.open(io.BytesIO(encoded)) as image:
+            return min(_LARGEST_IMAGE, max(8, *image.size))
+    except (ImportError, OSError):  # it only begins like an image: the parser will say so of each that is none
         return _LARGEST_IMAGE
-    with Image.open(io.BytesIO(encoded)) as image:
-        return min(_LARGEST_IMAGE, max(8, *image.size))
 
 
 def _mlp(inputs: int) -> str:

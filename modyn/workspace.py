@@ -20,6 +20,8 @@ import sqlalchemy as sa
 from modyn.errors import ConfigError, DataError
 
 DEFAULT = "modyn-workspace"
+CATALOG, FOLDERS = "catalog.sqlite", ("datasets", "runs", "models", "caches")
+"""What lies in a workspace."""
 _LEAST_FREE = 64 * 1024
 """Bytes that SQLite needs beside its file to open it for changes."""
 
@@ -33,7 +35,7 @@ class Workspace:
 
     def __init__(self, root: str | os.PathLike[str] | None = None, *, catalog: str | None = None) -> None:
         self.root = Path(root or os.environ.get("MODYN_WORKSPACE") or DEFAULT).absolute()
-        self.catalog_url = catalog or os.environ.get("MODYN_CATALOG") or f"sqlite:///{self.root / 'catalog.sqlite'}"
+        self.catalog_url = catalog or os.environ.get("MODYN_CATALOG") or f"sqlite:///{self.root / CATALOG}"
 
     @property
     def datasets(self) -> Path:

@@ -150,3 +150,9 @@ def test_nothing_is_overwritten_and_an_empty_dataset_is_told(workspace: Workspac
     Dataset.create(workspace, "empty")
     with pytest.raises(DataError, match="dataset 'empty' has no samples yet"):
         write_starter(workspace, "empty", tmp_path)
+
+
+def test_bytes_that_only_begin_like_an_image_do_not_stop_a_starter(workspace: Workspace, tmp_path: Path) -> None:
+    Dataset.create(workspace, "notes").append({"text": [b"BM 1", b"BM 22"]}, timestamps=[1, 2], labels=[0, 1])
+    write_starter(workspace, "notes", tmp_path)
+    assert "Image.open" in (tmp_path / "notes.py").read_text()

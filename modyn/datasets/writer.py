@@ -286,7 +286,7 @@ class Writer:
             small = (
                 not self._entries and rows.num_bytes <= INLINE_BYTES and catalog.keeps_contents(self._state.workspace)
             )
-            with self._taking(0):
+            with self._taking(0):  # the rows have keys already
                 self._enter("inline" if small else "arrow", rows)
 
     def _enter(self, kind: str, rows: Rows, *, aside: bool = False) -> None:

@@ -14,6 +14,7 @@ import fsspec
 from modyn.errors import DataError, MissingExtra, did_you_mean
 from modyn.sources.rows import File, Unreachable
 from modyn.types import to_microseconds
+from modyn.workspace import CATALOG, FOLDERS
 
 EDGE = 64 * 1024
 """Bytes at each end of a file that its fingerprint covers."""
@@ -67,11 +68,10 @@ def find_files(path: str, *, suffixes: tuple[str, ...], include: str | None) -> 
             return _files(fs, found.values(), inside.rstrip("/").rpartition("/")[0])
         if fs.isdir(inside):
             found = fs.find(inside, detail=True)
-            workspaces = tuple(
-                path.removesuffix("catalog.sqlite") for path in found if path.endswith("/catalog.sqlite")
-            )
-            names = {path for path in found if not path.startswith(workspaces) and _matches(path, suffixes, include)}
-            return _files(fs, (found[path] for path in names), inside)
+            roots = [name.removesuffix(CATALOG) for name in found if name.endswith(f"/{CATALOG}")]
+            own = tuple(f"{root}{name}" for root in roots for name in (CATALOG, *(f"{folder}/" for folder in FOLDERS)))
+            wanted = (i for name, i in found.items() if not name.startswith(own) and _matches(name, suffixes, include))
+            return _files(fs, wanted, inside)
         return [_file(fs, fs.info(inside))]
     except FileNotFoundError:
         raise Unreachable(f"there is no file or folder {path}.{_near(fs, inside)}") from None

@@ -187,10 +187,9 @@ class Plan:
         selection: Selection,
         *,
         max_batches: int,
-        stretch_of: "Callable[[Selection, Array], Stretch] | None" = None,
+        stretch_of: Callable[[Selection, Array], Stretch] = Stretch.of,
     ) -> Iterator[Block]:
-        """The blocks of all epochs, in order; ``stretch_of`` makes a stretch of rows, with labels that are known (None = without)."""
-        stretched = stretch_of or Stretch.of
+        """The blocks of all epochs, in order; ``stretch_of`` makes a stretch of rows, with the labels if they are known."""
         for epoch in range(self.first_epoch, self.end_epoch):
             chosen = self.selection_of(selection, epoch)
             order = self.order(len(chosen), epoch)
@@ -201,7 +200,7 @@ class Plan:
                     continue
                 if stretch is None or high > end:
                     first, end = low, max(high, low + (STRETCH_ROWS if stretch else FIRST_ROWS))
-                    stretch = stretched(chosen, order[first:end])
+                    stretch = stretch_of(chosen, order[first:end])
                 yield self._block(stretch, slice(low - first, high - first), epoch, low // self.batch_size, start)
 
     def _block(self, stretch: Stretch, places: slice, epoch: int, first: int, start: int) -> Block:

@@ -85,7 +85,7 @@ class Loader:
             return
         max_batches = self._max_batches(plan.selection_of(selection, 0), plan)
         shuffled = plan.labelled and plan.shuffle_window != 0
-        blocks = plan.blocks(selection, max_batches=max_batches, stretch_of=self._stretch if shuffled else None)
+        blocks = plan.blocks(selection, max_batches=max_batches, stretch_of=self._stretch if shuffled else Stretch.of)
         by_cache = self.cache is not None and self._fill(self.cache, selection, plan)
         if self.in_background or (by_cache and self._may_load_ahead):
             with Ahead(self._by_threads(blocks, plan), depth=2) as ahead:

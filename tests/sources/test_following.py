@@ -471,3 +471,14 @@ def test_a_workspace_in_the_folder_is_no_data(tmp_path: Path) -> None:
         dataset.append({"a": np.arange(3)}, timestamps=np.arange(3))
     assert guess_format(str(tmp_path)) == "csv"
     assert [Path(file.path).name for file in find_files(str(tmp_path), suffixes=(), include=None)] == ["day.csv"]
+
+
+def test_files_beside_those_of_a_workspace_are_data(tmp_path: Path) -> None:
+    """As where the workspace is the folder itself, or one of the data was named like it."""
+    dataset = Dataset.create(Workspace(tmp_path), "first")
+    dataset.append({"a": np.arange(3)}, timestamps=np.arange(3))
+    (tmp_path / "day.csv").write_text("a\n1\n")
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "night.csv").write_text("a\n1\n")
+    found = find_files(str(tmp_path), suffixes=(), include=None)
+    assert [Path(file.path).name for file in found] == ["day.csv", "night.csv"]
